@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/*
+ * libtribuf: channels that hand the newest complete frame from one process to
+ * another, without copies and without locks.
+ *
+ * Conventions. A function that can fail returns a negative errno value and
+ * leaves its outputs alone; tribuf_explain() has a sentence about the last
+ * failure in this thread, with its remedy. Sizes are bytes, times nanoseconds
+ * on CLOCK_MONOTONIC. There are no hidden threads. Between tribuf_open() and
+ * tribuf_close() the frame path (begin, publish, acquire, ref, deref)
+ * allocates nothing and makes no system call, except to wake a sleeping peer.
+ *
+ * Threads. A handle serves one thread at a time; different handles are
+ * independent. tribuf_wait(), tribuf_ring() and tribuf_info() may run beside
+ * one other thread on the frame path of the same handle.
+ *
+ * The inline functions also exist as symbols, under the same names, for other
+ * languages. This header knows the layout of the shared pages (it is ABI, see
+ * linux/tribuf.h), and nothing of the backends.
+ */
+#ifndef TRIBUF_H
+#define TRIBUF_H
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <linux/tribuf.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TRIBUF_VERSION_MAJOR	0
+#define TRIBUF_VERSION_MINOR	1
+
+#ifndef TRIBUF_INLINE		/* lib/ffi.c redefines it, to get symbols */
+#define TRIBUF_INLINE		static inline
+#endif
+
+/*
+ * What the frame path needs of a handle. The fields are for the inline
+ * functions below; programs use them through those alone.
+ *
+ * Only a direct channel's producer and consumer have @word point to the shared
+ * state word, and only such a producer has @overwritten. All others (observers,
+ * pending and guarded handles) have a private word that is no permutation, and
+ * NULL. So the checks that every swap makes anyway lead them into the slow
+ * functions, and the frame path needs no test of the kind of handle.
+ */
+struct tribuf {
+	uint32_t *word;			/* state word */
+	struct tribuf_desc *desc;	/* one descriptor per slot */
+	unsigned char *slots;		/* first byte of slot 0 */
+	uint64_t *overwritten;		/* producer: tribuf_frames.overwritten */
+	uint64_t slot_stride;
+	uint64_t slot_size;
+	uint64_t held;			/* slot_size while a frame is in hand, else 0 */
+	uint64_t seq;			/* producer: number of the newest frame */
+	uint32_t slot;			/* the slot in hand: back or front */
+	uint32_t generation;		/* of the frame in hand */
+	uint32_t format;		/* producer: version of the format area */
+	uint32_t granule_shift;		/* log2 of the granule */
+};
+
+/**
+ * struct tribuf_frame - a frame in hand
+ * @data: its first byte. A consumer's is read-only memory
+ * @bytes: its length; after begin: the room there is, set it before publish
+ * @seq: its number, 1 for a channel's first
+ * @timestamp: producer sets it or leaves 0 (not stamped)
+ * @cookie: the user's own
+ * @user: the user's own TRIBUF_USER_BYTES bytes beside it, in shared memory
+ * @slot: the slot that holds it
+ * @generation: odd while it is being written, even once published
+ * @format: version of the format area (tribuf_format_get()) it was made under
+ * @flags: bits 31:16 are the user's, bits 15:0 are zero
+ *
+ * Owned by the library: valid for a producer from begin to publish, for a
+ * consumer until its next acquire that returns 1, or close.
+ */
+struct tribuf_frame {
+	void *data;
+	uint64_t bytes;
+	uint64_t seq;
+	uint64_t timestamp;
+	uint64_t cookie;
+	void *user;
+	uint32_t slot;
+	uint32_t generation;
+	uint32_t format;
+	uint32_t flags;
+};
+
+/* Library's default flags for tribuf_options.flags. */
+#define TRIBUF_DEFAULT	(TRIBUF_LATEST | TRIBUF_OWNED)
+
+/**
+ * struct tribuf_options - how to open a channel
+ * @size: sizeof(struct tribuf_options)
+ * @role: TRIBUF_PRODUCER, _CONSUMER, _OBSERVER or _KEEPER
+ * @flags: TRIBUF_CREATE and so on, see struct tribuf_attach_args
+ * @mode: permission bits of a new channel, less the umask
+ * @slot_size: bytes of a slot, needed to create; 0: the channel's
+ * @granule: 0: the channel's, or 8
+ * @grants: with TRIBUF_BY_FD: see struct tribuf_attach_args
+ * @fd: with TRIBUF_BY_FD: the handle to go through (it stays the caller's)
+ * @reserved: zero
+ *
+ * Start from TRIBUF_OPTIONS_INIT.
+ */
+struct tribuf_options {
+	uint32_t size;
+	uint32_t role;
+	uint32_t flags;
+	uint32_t mode;
+	uint64_t slot_size;
+	uint32_t granule;
+	uint32_t grants;
+	int32_t fd;
+	uint32_t reserved[7];
+};
+
+#define TRIBUF_OPTIONS_INIT { sizeof(struct tribuf_options), TRIBUF_CONSUMER, \
+			      TRIBUF_DEFAULT, 0600, 0, 0, 0, -1, { 0 } }
+
+/**
+ * tribuf_open - attach to a channel
+ * @handle: out: the handle, to be given to tribuf_close()
+ * @name: "NAME" for /dev/tribuf, "shm:NAME" for the embedded backend; NULL with
+ *	TRIBUF_ANONYMOUS or TRIBUF_BY_FD
+ * @options: NULL: a consumer of an existing channel
+ *
+ * Returns 0, or a negative errno value: those of TRIBUF_IOC_ATTACH, besides
+ * -ENODEV (/dev/tribuf is not there: the module is not loaded), -EMFILE,
+ * -ENFILE, -EACCES (the device node), -ENOTSUP (the backend cannot do it).
+ * With TRIBUF_PENDING a channel without geometry opens too: acquire then finds
+ * nothing, and tribuf_wait() maps the slots when it reports TRIBUF_GEOMETRY.
+ */
+int tribuf_open(struct tribuf **handle, const char *name, const struct tribuf_options *options);
+
+/*
+ * tribuf_open_producer - make or join channel @name with slots of @slot_size
+ * bytes, as its producer. tribuf_open_consumer - join it as its consumer,
+ * waiting for its creator if need be (TRIBUF_PENDING). Errors as tribuf_open().
+ */
+int tribuf_open_producer(struct tribuf **handle, const char *name, uint64_t slot_size);
+int tribuf_open_consumer(struct tribuf **handle, const char *name);
+
+/*
+ * tribuf_close - give up the role, unmap, free. NULL is fine. The pointers into
+ * frames become invalid. No other thread may use the handle any more.
+ */
+void tribuf_close(struct tribuf *handle);
+
+/*
+ * tribuf_fd - the descriptor to poll: EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLPRI
+ * as in linux/tribuf.h. It belongs to the handle. -ENOTSUP on shm, which has
+ * none.
+ */
+int tribuf_fd(const struct tribuf *handle);
+
+/*
+ * tribuf_info - geometry, epochs, peers, counters. Errors: -ESTALE (the role
+ * ended). Does not change what tribuf_wait() reports.
+ */
+int tribuf_info(struct tribuf *handle, struct tribuf_info_args *info);
+
+/*
+ * tribuf_explain - a sentence about the last negative value that a function of
+ * this library returned in this thread: what was wrong, and what to do. Never
+ * NULL; belongs to the library, valid until the thread's next failure.
+ */
+const char *tribuf_explain(void);
+
+/* What tribuf_wait() can wait for and report; a bit mask. */
+#define TRIBUF_READY		(1u << 0)	/* consumer, observer: a frame; producer: mailbox empty */
+#define TRIBUF_PEER_GONE	(1u << 1)	/* the peer was there and has left or died */
+#define TRIBUF_PEER_BACK	(1u << 2)	/* a peer has attached since the last report */
+#define TRIBUF_GEOMETRY		(1u << 3)	/* geometry has come, or the channel was replaced */
+#define TRIBUF_FOREVER		(-1LL)
+
+/**
+ * tribuf_wait - sleep until something happens
+ * @handle: of any role but keeper
+ * @events: which of the bits above may end the wait, at least one
+ * @timeout: ns; 0: look, do not sleep; TRIBUF_FOREVER: no limit
+ *
+ * Returns the bits of @events that hold, 0 after the timeout. TRIBUF_READY and
+ * TRIBUF_GEOMETRY (of a replaced channel) are levels. TRIBUF_PEER_GONE, _BACK
+ * and a first geometry are reported once per change, so that a loop around this
+ * function does not spin while a peer is away.
+ *
+ * Errors: -EINVAL (events, timeout), -EINTR (a signal handler ran), -EACCES
+ * (keeper), -ESTALE (the role ended), -EPROTO (state word spoilt).
+ */
+int tribuf_wait(struct tribuf *handle, unsigned int events, int64_t timeout);
+
+/*
+ * tribuf_wait_until - the same with a deadline on CLOCK_MONOTONIC in ns.
+ */
+int tribuf_wait_until(struct tribuf *handle, unsigned int events, int64_t deadline);
+
+/*
+ * tribuf_ring - wake the peers that sleep and have something to see. Only for
+ * who published through tribuf_publish_quiet(). Errors: -EACCES (role), -ESTALE.
+ */
+int tribuf_ring(struct tribuf *handle);
+
+/*
+ * tribuf_format_set - what the frames are (caps, width, height, ...), for
+ * consumers to read; frames begun later name this version. Producer only.
+ * @bytes: at most TRIBUF_FORMAT_BYTES. Errors: -EACCES, -EMSGSIZE, -ESTALE.
+ */
+int tribuf_format_set(struct tribuf *handle, const void *data, size_t bytes);
+
+/*
+ * tribuf_format_get - the format into @data, of which there is room for *@bytes;
+ * out: its length (what does not fit is cut off), and its @version, 0: never
+ * set. Errors: -EAGAIN (it was being written in every try: again), -EPROTO.
+ */
+int tribuf_format_get(struct tribuf *handle, void *data, size_t *bytes, uint32_t *version);
+
+/*
+ * tribuf_snapshot - copy the newest frame out of the channel, from a slot that
+ * one need not hold: for observers, who own none. @frame: out: its descriptor,
+ * with @frame->data == @data; @frame->user points to a copy in the handle,
+ * valid until the next call.
+ *
+ * Returns 1; 0: no frame newer than the last one taken; or -EAGAIN (outrun by
+ * the producer in every one of TRIBUF_COPY_TRIES tries), -EMSGSIZE (the frame
+ * has more than @room bytes; @frame->bytes tells), -EACCES (not an observer),
+ * -ESTALE, -EPROTO.
+ */
+#define TRIBUF_COPY_TRIES	16
+int tribuf_snapshot(struct tribuf *handle, struct tribuf_frame *frame, void *data, size_t room);
+
+/*
+ * tribuf_copy - copy @bytes from where @reference points, out of a slot that
+ * need not be the caller's: copied, then the generation is checked again.
+ * Errors: -ESTALE (the slot has another frame by now; @data is unspecified),
+ * -EINVAL (out of range, or crossing the end of the slot).
+ */
+int tribuf_copy(struct tribuf *handle, struct tribuf_gen_index reference, void *data,
+		size_t bytes);
+
+/*
+ * tribuf_list - call @each for every channel that the caller may see on a
+ * backend, until it returns non-zero, which is then returned. Errors: -ENODEV
+ * (the module is not loaded), -ENOTSUP (no such backend).
+ */
+#define TRIBUF_BACKEND_DEVICE	0
+#define TRIBUF_BACKEND_SHM	1
+int tribuf_list(unsigned int backend,
+		int (*each)(const struct tribuf_list_entry *channel, void *context),
+		void *context);
+
+/*
+ * tribuf_accept - take over a frame that read() or an io_uring read on
+ * tribuf_fd() returned, as if tribuf_acquire() had. Everything in @acquired is
+ * checked. For an observer, who holds no slot, @frame->data and @frame->user may
+ * change while they are read: copy with tribuf_frame_ref() and tribuf_copy().
+ *
+ * Errors: -ESTALE (a later acquire has taken this handle's slot already),
+ * -EACCES (role), -EPROTO (state word spoilt; length exceeds the slot).
+ */
+int tribuf_accept(struct tribuf *handle, const struct tribuf_acquired *acquired,
+		  struct tribuf_frame *frame);
+
+/*
+ * The way out of the frame path: a compare-and-exchange that failed, a word
+ * that was spoilt, a wrong argument, a guarded channel. Internal.
+ */
+int tribuf_begin_slow(struct tribuf *handle, struct tribuf_frame *frame);
+int tribuf_publish_slow(struct tribuf *handle, const struct tribuf_frame *frame,
+			unsigned int flags);
+int tribuf_acquire_slow(struct tribuf *handle, struct tribuf_frame *frame);
+int tribuf_ref_slow(const struct tribuf *handle);
+int tribuf_deref_slow(const struct tribuf *handle, struct tribuf_gen_index reference,
+		      size_t bytes);
+
+#define tribuf_likely(x)	__builtin_expect(!!(x), 1)
+#define tribuf_unlikely(x)	__builtin_expect(!!(x), 0)
+
+/* A plain 64-bit field in shared memory, read once: what is checked is used. */
+#define tribuf_read_once(field)	(*(const volatile __typeof__(field) *)&(field))
+
+#define TRIBUF_FRAME_FLAGS	0xffff0000u	/* those of tribuf_frame.flags that are the user's */
+
+/**
+ * tribuf_begin - start a frame in the back slot
+ * @t: a producer's handle
+ * @frame: out: where to write (@data), the room there is (@bytes), and its
+ *	@seq. The user bytes hold what their slot had before. Set @bytes, and the
+ *	rest if wanted, before tribuf_publish()
+ *
+ * From here on references to the frame that was in this slot are stale. Calling
+ * it again before publish starts the same frame anew.
+ *
+ * Returns 0. -EACCES: not a producer's handle; -EAGAIN: opened with
+ * TRIBUF_PENDING and the geometry is not known yet.
+ */
+TRIBUF_INLINE int tribuf_begin(struct tribuf *t, struct tribuf_frame *frame)
+{
+	struct tribuf_desc *desc;
+
+	if (tribuf_unlikely(!t->overwritten))
+		return tribuf_begin_slow(t, frame);
+
+	desc = &t->desc[t->slot];
+	t->generation = tribuf_generation_begin(__atomic_load_n(&desc->generation,
+								__ATOMIC_RELAXED));
+	t->held = t->slot_size;
+	/*
+	 * Odd before the first byte of the frame: whoever copied one of those
+	 * bytes sees it when checking the generation again, after an acquire
+	 * fence. Partner: tribuf_copy(), tribuf_snapshot(), TRIBUF_IOC_COPY.
+	 */
+	__atomic_store_n(&desc->generation, t->generation, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+
+	frame->data = t->slots + (size_t)(t->slot * t->slot_stride);
+	frame->bytes = t->slot_size;
+	frame->seq = t->seq + 1;
+	frame->timestamp = 0;
+	frame->cookie = 0;
+	frame->user = desc->user;
+	frame->slot = t->slot;
+	frame->generation = t->generation;
+	frame->format = t->format;
+	frame->flags = 0;
+	return 0;
+}
+
+/* Internal: what a reader may learn about the frame, before it is published. */
+static inline void tribuf_describe(struct tribuf *t, const struct tribuf_frame *frame)
+{
+	struct tribuf_desc *desc = &t->desc[t->slot];
+
+	desc->flags = frame->flags;
+	desc->seq = t->seq + 1;
+	desc->bytes = frame->bytes;
+	desc->timestamp = frame->timestamp;
+	desc->cookie = frame->cookie;
+	desc->format = t->format;
+	/* Even after all bytes of frame and descriptor; partner: as in begin. */
+	__atomic_store_n(&desc->generation, tribuf_generation_publish(t->generation),
+			 __ATOMIC_RELEASE);
+}
+
+/* Internal: may @frame be published by @t, whose state word is @word? */
+static inline int tribuf_publishable(const struct tribuf *t, const struct tribuf_frame *frame,
+				     uint32_t word)
+{
+	return tribuf_word_valid(word) && tribuf_word_back(word) == t->slot &&
+	       frame->bytes <= t->held && frame->generation == t->generation &&
+	       frame->slot == t->slot && !(frame->flags & ~TRIBUF_FRAME_FLAGS);
+}
+
+/* Internal: the exchange from @old took place. Returns TRIBUF_OVERWROTE, _RING_DUE. */
+static inline int tribuf_published(struct tribuf *t, uint32_t old, unsigned int flags)
+{
+	unsigned int result = 0;
+
+	t->slot = tribuf_word_middle(old);
+	t->generation = 0;
+	t->held = 0;
+	t->seq++;
+	if (old & TRIBUF_FRESH) {
+		*t->overwritten += 1;
+		result = TRIBUF_OVERWROTE;
+	}
+	if (tribuf_unlikely(tribuf_publish_rings(old))) {
+		if (flags & TRIBUF_NO_RING)
+			result |= TRIBUF_RING_DUE;
+		else
+			tribuf_ring(t);	/* -ESTALE at worst: then nobody is there to wake */
+	}
+	return (int)result;
+}
+
+static inline int tribuf_publish_with(struct tribuf *t, const struct tribuf_frame *frame,
+				      unsigned int flags)
+{
+	uint32_t word = __atomic_load_n(t->word, __ATOMIC_RELAXED);
+
+	if (tribuf_unlikely(!tribuf_publishable(t, frame, word)))
+		return tribuf_publish_slow(t, frame, flags);
+	tribuf_describe(t, frame);
+	/*
+	 * Releases the frame to the consumer's acquire. Acquires the consumer's
+	 * reads of the slot that it gave back, so that they precede our writes.
+	 */
+	if (tribuf_unlikely(!__atomic_compare_exchange_n(t->word, &word, tribuf_word_publish(word),
+							 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
+		return tribuf_publish_slow(t, frame, flags);
+	return tribuf_published(t, word, flags);
+}
+
+/**
+ * tribuf_publish - make the frame that was begun the newest one
+ * @t: a producer's handle
+ * @frame: from tribuf_begin(), with @bytes, @timestamp, @cookie and @flags set
+ *
+ * Never waits. Wakes who sleeps for it, which is the only system call there is.
+ *
+ * Returns 0, or TRIBUF_OVERWROTE: the frame before was never taken. Errors,
+ * after which the frame is still begun: -EMSGSIZE (more bytes than a slot),
+ * -EINVAL (not the frame that was begun last, or flags that are not the
+ * user's), -EACCES (not a producer), -EPROTO (the state word was spoilt by a
+ * peer), -EAGAIN (geometry not known yet), -ESTALE (guarded: role ended).
+ */
+TRIBUF_INLINE int tribuf_publish(struct tribuf *t, const struct tribuf_frame *frame)
+{
+	return tribuf_publish_with(t, frame, 0);
+}
+
+/*
+ * tribuf_publish_quiet - the same without any system call, for real-time
+ * threads: also returns TRIBUF_RING_DUE if another thread must tribuf_ring().
+ */
+TRIBUF_INLINE int tribuf_publish_quiet(struct tribuf *t, const struct tribuf_frame *frame)
+{
+	return tribuf_publish_with(t, frame, TRIBUF_NO_RING);
+}
+
+/* Internal: the exchange from @old took place. Returns 1, or -EPROTO: frame dropped. */
+static inline int tribuf_acquired_slot(struct tribuf *t, struct tribuf_frame *frame, uint32_t old)
+{
+	struct tribuf_desc *desc = &t->desc[tribuf_word_middle(old)];
+	uint64_t bytes = tribuf_read_once(desc->bytes);
+
+	t->slot = tribuf_word_middle(old);
+	t->generation = __atomic_load_n(&desc->generation, __ATOMIC_RELAXED);
+	t->held = t->slot_size;
+	if (tribuf_unlikely(tribuf_acquire_rings(old)))
+		tribuf_ring(t);
+	if (tribuf_unlikely(bytes > t->slot_size)) {
+		t->held = 0;
+		return tribuf_acquire_slow(t, NULL);	/* explains it */
+	}
+	frame->data = t->slots + (size_t)(t->slot * t->slot_stride);
+	frame->bytes = bytes;
+	frame->seq = tribuf_read_once(desc->seq);
+	frame->timestamp = tribuf_read_once(desc->timestamp);
+	frame->cookie = tribuf_read_once(desc->cookie);
+	frame->user = desc->user;
+	frame->slot = t->slot;
+	frame->generation = t->generation;
+	frame->format = tribuf_read_once(desc->format);
+	frame->flags = tribuf_read_once(desc->flags) & TRIBUF_FRAME_FLAGS;
+	return 1;
+}
+
+/**
+ * tribuf_acquire - take the newest frame, giving back the one held so far
+ * @t: a consumer's handle
+ * @frame: out: the frame; untouched unless 1 is returned
+ *
+ * Never waits. The frame does not change until the next call that returns 1.
+ *
+ * Returns 1; 0: nothing newer than what was taken before, which stays in hand.
+ * -EACCES: not a consumer (observers: tribuf_snapshot()); -EPROTO: the state
+ * word was spoilt by a peer, or the frame claimed more bytes than a slot has
+ * and was dropped; -ESTALE: guarded channel, role ended.
+ */
+TRIBUF_INLINE int tribuf_acquire(struct tribuf *t, struct tribuf_frame *frame)
+{
+	uint32_t word = __atomic_load_n(t->word, __ATOMIC_RELAXED);
+
+	if (tribuf_unlikely(!tribuf_word_valid(word) || tribuf_word_front(word) != t->slot))
+		return tribuf_acquire_slow(t, frame);
+	if (!(word & TRIBUF_FRESH))
+		return 0;
+	/*
+	 * Acquires the frame that publish released. Releases our reads of the
+	 * slot that goes back to the producer.
+	 */
+	if (tribuf_unlikely(!__atomic_compare_exchange_n(t->word, &word, tribuf_word_acquire(word),
+							 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
+		return tribuf_acquire_slow(t, frame);
+	return tribuf_acquired_slot(t, frame, word);
+}
+
+/**
+ * tribuf_ref - a reference to a place in the frame in hand
+ * @t: a producer's (between begin and publish) or a consumer's handle
+ * @pointer: into the slot in hand, a multiple of the granule from its start
+ * @reference: out: can be stored, sent elsewhere, and checked later
+ *
+ * A producer's reference names the frame as one that is being written. Once it
+ * is published, readers know it by tribuf_generation_publish() of that
+ * generation: store that one if the reference is meant for them.
+ *
+ * Returns 0, or -EINVAL: no frame in hand, not in its slot, or not on a granule.
+ */
+TRIBUF_INLINE int tribuf_ref(const struct tribuf *t, const void *pointer,
+			     struct tribuf_gen_index *reference)
+{
+	uint64_t start = t->slot * t->slot_stride;
+	uint64_t offset = (uint64_t)((uintptr_t)pointer - (uintptr_t)t->slots) - start;
+
+	if (tribuf_unlikely(offset >= t->held || offset & ((1u << t->granule_shift) - 1)))
+		return tribuf_ref_slow(t);
+	reference->index = (uint32_t)((start + offset) >> t->granule_shift);
+	reference->generation = t->generation;
+	return 0;
+}
+
+/*
+ * tribuf_frame_ref - a reference to byte @offset of @frame, which one need not
+ * hold: for observers. Returns 0, or -EINVAL: out of range, not on a granule.
+ */
+TRIBUF_INLINE int tribuf_frame_ref(const struct tribuf *t, const struct tribuf_frame *frame,
+				   uint64_t offset, struct tribuf_gen_index *reference)
+{
+	if (tribuf_unlikely(frame->slot >= TRIBUF_SLOTS || offset >= t->slot_size ||
+			    offset & ((1u << t->granule_shift) - 1)))
+		return tribuf_ref_slow(t);
+	reference->index = (uint32_t)((frame->slot * t->slot_stride + offset) >> t->granule_shift);
+	reference->generation = frame->generation;
+	return 0;
+}
+
+/**
+ * tribuf_deref - the pointer behind a reference, if it is still good
+ * @t: the handle that holds the frame
+ * @reference: from tribuf_ref() or elsewhere; anything is checked
+ * @bytes: how many are to be used from there
+ * @pointer: out; good until the frame is given back
+ *
+ * Returns 0. -ESTALE: the frame is not the one in hand: it was recycled, or
+ * this handle does not hold its slot (tribuf_copy() might still get it).
+ * -EINVAL: not in any slot, or crossing the end of one.
+ */
+TRIBUF_INLINE int tribuf_deref(const struct tribuf *t, struct tribuf_gen_index reference,
+			       size_t bytes, void **pointer)
+{
+	uint64_t start = t->slot * t->slot_stride;
+	uint64_t offset = ((uint64_t)reference.index << t->granule_shift) - start;
+
+	if (tribuf_unlikely(offset >= t->held || bytes > t->held - offset ||
+			    reference.generation != t->generation))
+		return tribuf_deref_slow(t, reference, bytes);
+	*pointer = t->slots + (size_t)(start + offset);
+	return 0;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TRIBUF_H */
