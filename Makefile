@@ -10,7 +10,8 @@ export PREFIX DESTDIR HOST CC
 
 # The kernel to build the module for, and where that goes.
 KDIR    ?= /lib/modules/$(shell uname -r)/build
-RELEASE  = $(shell cat $(KDIR)/include/config/kernel.release 2>/dev/null)
+# Not include/config/kernel.release, which says 6.1.192 for Debian's 6.1.0-56-amd64.
+RELEASE := $(shell cut -s -d'"' -f2 $(KDIR)/include/generated/utsrelease.h 2>/dev/null)
 MODDIR   = $(CURDIR)/build/$(RELEASE)
 # BTF of a module needs the kernel's own vmlinux and pahole; nothing here uses it.
 KBUILD   = $(MAKE) -C $(KDIR) M=$(MODDIR) CONFIG_DEBUG_INFO_BTF_MODULES=
@@ -45,7 +46,7 @@ modules:
 	@test -n "$(RELEASE)" || { echo >&2 "no kernel headers in $(KDIR): \
 	install them (apt-get install linux-headers-$$(uname -r)) or name others with KDIR="; exit 1; }
 	@mkdir -p $(MODDIR)
-	+@flock $(MODDIR).lock sh -c 'tools/mirror Kbuild kernel include $(MODDIR) && $(KBUILD) modules'
+	+@flock $(MODDIR)/.lock sh -c 'tools/mirror Kbuild kernel include $(MODDIR) && $(KBUILD) modules'
 
 modules-if-possible:
 ifneq ($(wildcard $(KDIR)/Makefile),)
