@@ -338,7 +338,7 @@ struct tribuf_gen_index {
 /* tribuf_attach_args.flags */
 #define TRIBUF_CREATE		(1u << 0)	/* make the channel if there is none */
 #define TRIBUF_EXCL		(1u << 1)	/* with CREATE: EEXIST if there is one */
-#define TRIBUF_REPLACE		(1u << 2)	/* with CREATE, producer: new channel under the name */
+#define TRIBUF_REPLACE		(1u << 2)	/* with CREATE, producer: take the name over */
 #define TRIBUF_PENDING		(1u << 3)	/* wait for a creator: geometry comes later */
 #define TRIBUF_LATEST		(1u << 4)	/* consumer: get the newest frame once more */
 #define TRIBUF_OWNED		(1u << 5)	/* the role ends with this process's file table */
@@ -439,8 +439,8 @@ struct tribuf_attach_args {
  * @reserved: zero
  *
  * Errors: EINVAL, E2BIG, EFAULT, ENOTCONN (not attached), EACCES (not the
- * producer), EMSGSIZE (@bytes exceeds the slot), ESTALE (role ended, channel
- * replaced), EPROTO (state word spoilt).
+ * producer), EMSGSIZE (@bytes exceeds the slot), EAGAIN (PENDING), ESTALE (role
+ * ended, channel replaced), EPROTO (state word spoilt).
  */
 struct tribuf_publish_args {
 	__u32 size;

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What differs between the kernels that the module builds for, behind named
+ * helpers. No other file asks for LINUX_VERSION_CODE.
+ */
+#ifndef TRIBUF_COMPAT_H
+#define TRIBUF_COMPAT_H
+
+#include <linux/ipc_namespace.h>
+#include <linux/mm.h>
+#include <linux/ns_common.h>
+#include <linux/proc_ns.h>
+#include <linux/version.h>
+
+/* vm_flags became read-only, to be changed through helpers, in 6.3. */
+static inline void compat_vm_flags_mod(struct vm_area_struct *vma, unsigned long set,
+				       unsigned long clear)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_mod(vma, set, clear);
+#else
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+#endif
+}
+
+/* put_ipc_ns() is not exported before 6.12; the namespace's own operations are. */
+static inline void compat_put_ipc_ns(struct ipc_namespace *ns)
+{
+#ifdef CONFIG_IPC_NS
+	ns->ns.ops->put(&ns->ns);
+#endif
+}
+
+/*
+ * How often an order-0 page is mapped: page_mapcount() went away in 6.15, and
+ * folio_mapcount() of 6.1 is not for modules.
+ */
+static inline int compat_page_mapcount(struct page *page)
+{
+	return atomic_read(&page->_mapcount) + 1;
+}
+
+#endif /* TRIBUF_COMPAT_H */

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * COPY and FORMAT: reading what one need not hold, checked by generation or
+ * version, and writing the format.
+ */
+#include <linux/highmem.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "channel.h"
+
+static bool tribuf_copy_fits(const struct tribuf_channel *channel,
+			     const struct tribuf_copy_args *args)
+{
+	u64 size = channel->geometry->slot_size;
+
+	return args->slot < TRIBUF_SLOTS && args->offset <= size &&
+	       args->bytes <= size - args->offset;
+}
+
+static long tribuf_copy_page(struct tribuf_channel *channel, const struct tribuf_copy_args *args,
+			     u64 done, size_t bytes)
+{
+	u64 at = args->offset + done;
+	struct page *page = tribuf_slot_page_get(channel, args->slot, at >> PAGE_SHIFT);
+	unsigned long left;
+	void *from;
+
+	if (!page)
+		return -ESTALE;	/* the last role ended meanwhile */
+	from = kmap_local_page(page);
+	left = copy_to_user(u64_to_user_ptr(args->buf + done), from + offset_in_page(at), bytes);
+	kunmap_local(from);
+	put_page(page);
+	return left ? -EFAULT : 0;
+}
+
+/*
+ * A seqlock read: the generation before must be the one asked for and even; what
+ * was copied counts only if it still is afterwards.
+ */
+long tribuf_copy(struct tribuf_handle *handle, const struct tribuf_copy_args *args)
+{
+	struct tribuf_channel *channel = handle->channel;
+	u32 *generation;
+	u64 done = 0;
+	long err;
+
+	if (args->flags || args->reserved)
+		return -EINVAL;
+	if (handle->role == TRIBUF_KEEPER)
+		return -EACCES;
+	err = tribuf_alive(handle);
+	if (err)
+		return err;
+	/* Pairs with the release of state in tribuf_channel_set_geometry(). */
+	if (smp_load_acquire(&channel->geometry->state) & TRIBUF_STATE_PENDING)
+		return -EAGAIN;
+	if (!tribuf_copy_fits(channel, args))
+		return -EINVAL;
+
+	generation = &channel->frames->desc[args->slot].generation;
+	/* Pairs with the release of the even generation at publish. */
+	if (args->generation & 1 || smp_load_acquire(generation) != args->generation)
+		return -ESTALE;
+	while (done < args->bytes) {
+		size_t bytes = min_t(u64, args->bytes - done,
+				     PAGE_SIZE - offset_in_page(args->offset + done));
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		err = tribuf_copy_page(channel, args, done, bytes);
+		if (err)
+			return err;
+		done += bytes;
+		cond_resched();
+	}
+	smp_rmb();	/* pairs with the barrier after the odd generation at begin */
+	return READ_ONCE(*generation) == args->generation ? 0 : -ESTALE;
+}
+
+/* Format bytes are written by user space while we read: no memcpy, see swap.c. */
+static void tribuf_format_bytes_copy(u8 *to, const u8 *from, u32 bytes)
+{
+	u32 i;
+
+	for (i = 0; i < bytes; i++)
+		WRITE_ONCE(to[i], READ_ONCE(from[i]));
+}
+
+static int tribuf_format_read(struct tribuf_channel *channel, u8 *data, u32 *bytes, u32 *version)
+{
+	const struct tribuf_format *format = &channel->frames->format;
+	unsigned int tries;
+
+	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+		/* Pairs with the release of the even version. */
+		u32 before = smp_load_acquire(&format->version);
+
+		if (before & 1) {
+			cond_resched();
+			continue;
+		}
+		*bytes = READ_ONCE(format->bytes);
+		if (*bytes <= TRIBUF_FORMAT_BYTES)
+			tribuf_format_bytes_copy(data, format->data, *bytes);
+		smp_rmb();	/* pairs with the barrier after the odd version */
+		if (READ_ONCE(format->version) != before)
+			continue;
+		*version = before;
+		return *bytes <= TRIBUF_FORMAT_BYTES ? 0 : -EPROTO;
+	}
+	return -EAGAIN;
+}
+
+static long tribuf_format_get(struct tribuf_handle *handle, struct tribuf_format_args *args,
+			      u8 *data)
+{
+	u32 room = args->bytes;
+	long err;
+
+	err = tribuf_format_read(handle->channel, data, &args->bytes, &args->version);
+	if (err)
+		return err;
+	if (copy_to_user(u64_to_user_ptr(args->buf), data, min(room, args->bytes)))
+		return -EFAULT;
+	return 0;
+}
+
+static void tribuf_format_write(struct tribuf_channel *channel, const u8 *data, u32 bytes)
+{
+	struct tribuf_format *format = &channel->frames->format;
+	u32 version = READ_ONCE(format->version) | 1;
+
+	WRITE_ONCE(format->version, version);
+	smp_wmb();	/* pairs with smp_rmb() in tribuf_format_read() */
+	WRITE_ONCE(format->bytes, bytes);
+	tribuf_format_bytes_copy(format->data, data, bytes);
+	/* Pairs with the acquire in tribuf_format_read(). */
+	smp_store_release(&format->version, version + 1);
+}
+
+static long tribuf_format_set(struct tribuf_handle *handle, struct tribuf_format_args *args,
+			      u8 *data)
+{
+	long err;
+
+	if (handle->role != TRIBUF_PRODUCER)
+		return -EACCES;
+	if (args->bytes > TRIBUF_FORMAT_BYTES)
+		return -EMSGSIZE;
+	if (copy_from_user(data, u64_to_user_ptr(args->buf), args->bytes))
+		return -EFAULT;
+	mutex_lock(&handle->lock);
+	err = tribuf_alive(handle);
+	if (!err) {
+		tribuf_format_write(handle->channel, data, args->bytes);
+		args->version = handle->channel->frames->format.version;
+	}
+	mutex_unlock(&handle->lock);
+	return err;
+}
+
+long tribuf_format(struct tribuf_handle *handle, struct tribuf_format_args *args)
+{
+	u8 *data;
+	long err;
+
+	if (args->flags & ~TRIBUF_FORMAT_SET || args->reserved)
+		return -EINVAL;
+	if (handle->role == TRIBUF_KEEPER)
+		return -EACCES;
+	err = tribuf_alive(handle);
+	if (err)
+		return err;
+	data = kmalloc(TRIBUF_FORMAT_BYTES, GFP_KERNEL_ACCOUNT);
+	if (!data)
+		return -ENOMEM;
+	if (args->flags & TRIBUF_FORMAT_SET)
+		err = tribuf_format_set(handle, args, data);
+	else
+		err = tribuf_format_get(handle, args, data);
+	kfree(data);
+	return err;
+}
