@@ -17,7 +17,8 @@
  * @file: of the handle
  * @handle: to be attached
  * @args: the caller's, name padded with zeros
- * @granted: the role was granted by another handle; mode bits do not matter
+ * @granted: mode bits do not matter: the role was granted by another handle, or
+ *	the channel is new, as with a file that open() makes
  * @grants: what the new handle will grant
  * @channel: a new channel, not entered yet, or NULL
  * @slots: memory for a channel without geometry, or NULL
@@ -261,7 +262,7 @@ static int tribuf_join_locked(struct tribuf_join *join, struct tribuf_channel *c
 	if (channel->gone)
 		return TRIBUF_RETRY_GONE;
 	if (channel->replaced)
-		return join->granted ? -ESTALE : TRIBUF_RETRY_GONE;
+		return TRIBUF_RETRY_GONE;
 	err = tribuf_check_rights(join, channel);
 	if (!err)
 		err = tribuf_check_role(join, channel);
@@ -331,6 +332,7 @@ static int tribuf_join_new(struct tribuf_join *join, struct tribuf_channel *old)
 	lockdep_assert_held(&tribuf_names_lock);
 	/* Nobody else knows the channel: this fails before anything is visible. */
 	mutex_lock(&channel->lock);
+	join->granted = true;
 	err = tribuf_check_rights(join, channel);
 	if (!err)
 		err = tribuf_replace(old);

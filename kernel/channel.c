@@ -160,7 +160,16 @@ void tribuf_channel_set_geometry(struct tribuf_channel *channel, struct tribuf_s
 	tribuf_channel_changed(channel);
 }
 
-/* May the caller do @want (MAY_READ | MAY_WRITE)? As for a file, and as SysV IPC. */
+/* As for a file: a capability counts where its namespace maps the owner. */
+static bool tribuf_channel_capable(const struct tribuf_channel *channel, int capability)
+{
+	struct user_namespace *ns = current_user_ns();
+
+	return kuid_has_mapping(ns, channel->uid) && kgid_has_mapping(ns, channel->gid) &&
+	       ns_capable(ns, capability);
+}
+
+/* May the caller do @want (MAY_READ | MAY_WRITE)? */
 bool tribuf_channel_may(const struct tribuf_channel *channel, umode_t want)
 {
 	umode_t granted = channel->mode;
@@ -169,13 +178,14 @@ bool tribuf_channel_may(const struct tribuf_channel *channel, umode_t want)
 		granted >>= 6;
 	else if (in_group_p(channel->gid))
 		granted >>= 3;
-	return (granted & want) == want || ns_capable(channel->ipc->user_ns, CAP_IPC_OWNER);
+	return (granted & want) == want ||
+	       tribuf_channel_capable(channel, CAP_DAC_OVERRIDE);
 }
 
 bool tribuf_channel_is_owner(const struct tribuf_channel *channel)
 {
 	return uid_eq(current_fsuid(), channel->uid) ||
-	       ns_capable(channel->ipc->user_ns, CAP_IPC_OWNER);
+	       tribuf_channel_capable(channel, CAP_FOWNER);
 }
 
 static void tribuf_channel_drop_role(struct tribuf_channel *channel, struct tribuf_handle *handle)

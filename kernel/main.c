@@ -137,11 +137,17 @@ static long tribuf_command_run(const struct tribuf_command *command, struct file
 		return err;
 	if (command->attached && !tribuf_channel_of(file->private_data))
 		return -ENOTCONN;
+	/* Find out now that the answer has nowhere to go, not with a frame in hand. */
+	if (command->answers) {
+		err = tribuf_copy_out(arg, &args, size, command->size);
+		if (err)
+			return err;
+	}
 	err = command->call(file, &args);
 	if (err || !command->answers)
 		return err;
 	err = tribuf_copy_out(arg, &args, size, command->size);
-	/* An attach that the caller cannot learn of did not happen. */
+	/* The memory went meanwhile. Nobody holds a role without knowing of it. */
 	if (err && command->call == tribuf_do_attach)
 		tribuf_handle_end(file->private_data);
 	return err;

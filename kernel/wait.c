@@ -179,10 +179,12 @@ ssize_t tribuf_read_iter(struct kiocb *iocb, struct iov_iter *to)
 		return -ENOTCONN;
 	if (iov_iter_count(to) < sizeof(frame))
 		return -EINVAL;
+	/* Find out now that the answer has nowhere to go, not with a frame in hand. */
+	if (fault_in_iov_iter_writeable(to, sizeof(frame)))
+		return -EFAULT;
 	err = tribuf_read_frame(handle, &frame, nowait);
 	if (err <= 0)
 		return err;
-	/* On a bad address the frame stays in hand: INFO and the pages tell of it. */
 	return copy_to_iter(&frame, sizeof(frame), to) == sizeof(frame) ? sizeof(frame) : -EFAULT;
 }
 

@@ -200,6 +200,13 @@ static __inline__ __u32 tribuf_generation_takeover(__u32 generation)
  * Keepers map page 2 alone. A page is as large as the kernel's: page N starts
  * at N * sysconf(_SC_PAGESIZE). On a guarded channel page 0 is read-only to
  * all, page 1 too, and the slots answer only to their owner of the moment.
+ *
+ * mmap() errors: EINVAL (MAP_PRIVATE, or not within one region), EACCES (the role
+ * may not read or write there, or PROT_EXEC), EAGAIN (slots while PENDING),
+ * ENOTCONN (before ATTACH), ESTALE (the role ended). What may not be written
+ * cannot be made writable by mprotect() either (EACCES). Pages come with the
+ * first touch; MAP_POPULATE brings them at once. When the role ends, a touch is
+ * SIGBUS, as it is in the gap behind a slot's last page.
  */
 #define TRIBUF_PAGE_STATE	0
 #define TRIBUF_PAGE_FRAMES	1
