@@ -51,7 +51,7 @@ struct tribuf {
 	uint32_t *word;			/* state word */
 	struct tribuf_desc *desc;	/* one descriptor per slot */
 	unsigned char *slots;		/* first byte of slot 0 */
-	uint64_t *overwritten;		/* producer: tribuf_frames.overwritten */
+	__aligned_u64 *overwritten;	/* producer: tribuf_frames.overwritten */
 	uint64_t slot_stride;
 	uint64_t slot_size;
 	uint64_t held;			/* slot_size while a frame is in hand, else 0 */

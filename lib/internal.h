@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/*
+ * Inside libtribuf: the handle behind struct tribuf, and the table of slow
+ * paths that a backend fills. The swaps, copies and events above that table
+ * work on the mapped pages alone and are the same for every backend.
+ */
+#ifndef LIB_INTERNAL_H
+#define LIB_INTERNAL_H
+
+/* Everything is hidden (-fvisibility=hidden) but what the public header has. */
+#pragma GCC visibility push(default)
+#include "tribuf.h"
+#pragma GCC visibility pop
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define WORD_NONE	0u	/* no permutation: leads the frame path into the slow functions */
+
+struct backend;
+
+/* Who is attached, as of the last time that it was looked up. */
+struct news {
+	uint32_t state;			/* TRIBUF_STATE_* */
+	uint32_t producer_epoch;
+	uint32_t consumer_epoch;
+};
+
+struct handle {
+	struct tribuf t;		/* first: this is what programs hold */
+	const struct backend *backend;
+	pid_t pid;			/* mappings are not inherited by fork() */
+	int fd;
+	uint32_t role;
+	uint32_t no_word;		/* what t.word points to unless it is the shared one */
+	bool pending;			/* geometry not known, slots not mapped */
+	bool owned;			/* TRIBUF_OWNED: a forked child must not keep the role */
+
+	/* mapped; NULL where the role has no right to */
+	struct tribuf_state *state;
+	struct tribuf_frames *frames;
+	struct tribuf_geometry *geometry;
+	void *slots_map;
+	size_t slots_length;
+
+	/* tribuf_wait() */
+	struct news news;
+	bool unread;			/* poll had news: ask INFO */
+	bool geometry_due;		/* a first geometry came and was not reported */
+	uint32_t back_reported;		/* epoch of the last peer reported as back */
+	uint32_t gone_reported;		/* of the last one reported as gone */
+
+	/* observers */
+	uint64_t taken;			/* seq of the newest frame told of */
+	bool owed;			/* @told was told of, and not copied yet */
+	struct tribuf_acquired told;
+	uint8_t user[TRIBUF_USER_BYTES];
+
+	struct shm *shm;		/* of the shm backend */
+};
+
+/*
+ * Each returns 0 or a negative errno value, explained. Unless said otherwise
+ * the handle's geometry page is mapped.
+ */
+struct backend {
+	const char *name;
+	/* Attach: sets fd, geometry, news, pending. On failure close() is called. */
+	int (*open)(struct handle *h, const char *name, const struct tribuf_options *options);
+	/* Give the role up; copes with whatever open() left. Unmaps nothing. */
+	void (*close)(struct handle *h);
+	int (*fd)(const struct handle *h);
+	int (*ring)(struct handle *h);
+	/* Did anybody come or go since h->news? May err on the side of yes. */
+	bool (*news)(struct handle *h);
+	/* Sleep until @deadline or something may have happened that @events are about. */
+	int (*sleep)(struct handle *h, unsigned int events, int64_t deadline);
+	int (*info)(struct handle *h, struct tribuf_info_args *info, unsigned int flags);
+	/* An observer's next frame; -EAGAIN, not explained: nothing new. */
+	int (*observe)(struct handle *h, struct tribuf_acquired *told);
+	int (*list)(int (*each)(const struct tribuf_list_entry *channel, void *context),
+		    void *context);
+};
+
+extern const struct backend device_backend;
+extern const struct backend shm_backend;
+
+/* Functions take struct tribuf; the handle begins with it. */
+static inline struct handle *handle_of(const struct tribuf *t)
+{
+	return (struct handle *)(uintptr_t)t;
+}
+
+/* The even version after @version, which is odd; 0 stays "never set" when it wraps. */
+static inline uint32_t next_version(uint32_t version)
+{
+	return version + 1 ? version + 1 : 2;
+}
+
+/* explain.c */
+int fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+const char *role_name(uint32_t role);
+int other_slot_size(const char *name, uint64_t has, uint64_t wanted);
+int role_taken(const char *name, uint32_t role, int32_t pid);
+int no_channel(const char *name);
+
+/* handle.c */
+size_t page_size(void);
+void *map_pages(const struct handle *h, size_t length, int protection, uint64_t offset);
+int check_layout(const struct tribuf_geometry *g);
+int check_geometry(const struct tribuf_geometry *shared, struct tribuf_geometry *checked);
+int take_geometry(struct handle *h);
+bool forked(const struct handle *h);
+int forked_handle(void);
+
+/* swap.c */
+int start(struct handle *h);
+int word_spoilt(uint32_t word);
+
+/* wait.c */
+int64_t now(void);
+bool ready(struct handle *h, uint32_t word);
+
+#endif /* LIB_INTERNAL_H */

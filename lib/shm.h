@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/*
+ * The embedded backend's file: the pages of linux/tribuf.h in the same order,
+ * one more for what the kernel would keep to itself, then the slots.
+ */
+#ifndef LIB_SHM_H
+#define LIB_SHM_H
+
+#include "internal.h"
+
+#define SHM_DIRECTORY	"/dev/shm"
+#define SHM_FILE	"tribuf."		/* before a channel's name */
+#define SHM_PAGES	(TRIBUF_META_PAGES + 1)
+
+/*
+ * Bytes of the file that are locked (OFD locks). Whoever holds one of those from
+ * SHM_ROLES on is attached; the kernel frees them at death.
+ */
+enum {
+	SHM_META = 0,			/* held while attaching, leaving, looking */
+	SHM_ROLES = 1,
+	SHM_PRODUCER = SHM_ROLES,
+	SHM_CONSUMER,
+	SHM_OBSERVERS = 64,
+	SHM_KEEPERS = SHM_OBSERVERS + TRIBUF_OBSERVERS_MAX,
+	SHM_END = SHM_KEEPERS + 4096,
+};
+
+/* Two halves, for 32-bit processes have no 64-bit atomics here. */
+struct shm_counter {
+	uint32_t low;
+	uint32_t high;
+};
+
+/* Page 3. */
+struct shm_control {
+	int32_t producer_pid;
+	int32_t consumer_pid;
+	struct shm_counter rings;
+	struct shm_counter wakes;
+	struct shm_counter sleeps;
+	struct shm_counter redelivered;
+};
+
+struct shm {
+	unsigned char *pages;		/* SHM_PAGES of them, all read-write */
+	struct tribuf_state *state;
+	struct tribuf_frames *frames;
+	struct tribuf_geometry *geometry;
+	struct shm_control *control;
+	char name[TRIBUF_NAME_SIZE];
+	char path[sizeof(SHM_DIRECTORY "/" SHM_FILE) + TRIBUF_NAME_SIZE];
+	int lock;			/* the role's byte, 0: none */
+	int64_t looked;			/* when the peer's lock was looked at last */
+	struct handle *next, **link;	/* handles to be closed in a forked child */
+};
+
+/* shm_lock.c */
+int shm_lock(int fd);			/* -EBUSY, explained, after a few seconds */
+bool shm_trylock(int fd);
+void shm_unlock(int fd);
+int shm_take(int fd, uint32_t role);	/* its byte, or -EBUSY, not explained */
+void shm_drop(int fd, int byte);
+bool shm_held(int fd, int byte);	/* by another handle */
+uint32_t shm_count(int fd, int from, int to);
+
+/* shm_file.c */
+int shm_attach(struct handle *h, const struct tribuf_options *o);
+int shm_map(struct handle *h);
+void shm_path(struct shm *s, const char *name);
+
+/* shm.c */
+void shm_wake(struct handle *h, uint32_t kinds);
+void shm_add(struct shm_counter *counter);
+
+#define SHM_WAKE_PRODUCER	(1u << 0)
+#define SHM_WAKE_CONSUMER	(1u << 1)
+#define SHM_WAKE_OBSERVER	(1u << 2)
+#define SHM_WAKE_ALL		7u
+
+#endif /* LIB_SHM_H */

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * The swaps when the frame path could not do them: a rival was faster, the word
+ * was spoilt, the argument or the role was wrong, the geometry just came. Works
+ * on the mapped pages; knows no backend.
+ */
+#include "internal.h"
+
+static uint32_t load_word(const struct tribuf *t)
+{
+	return __atomic_load_n(t->word, __ATOMIC_RELAXED);
+}
+
+int word_spoilt(uint32_t word)
+{
+	return fail(EPROTO,
+		    "a peer has spoilt the channel's state word (%#x): its producer can replace the channel (TRIBUF_REPLACE)",
+		    word);
+}
+
+static int no_geometry(void)
+{
+	return fail(EAGAIN,
+		    "nobody has created the channel yet: wait for TRIBUF_GEOMETRY, or open it with TRIBUF_CREATE and a slot_size");
+}
+
+/* A predecessor that died within tribuf_format_set() leaves an empty format. */
+static void mend_format(struct handle *h)
+{
+	struct tribuf_format *format = &h->frames->format;
+	uint32_t version = __atomic_load_n(&format->version, __ATOMIC_RELAXED);
+
+	if (version & 1) {
+		format->bytes = 0;
+		version = next_version(version);
+		__atomic_store_n(&format->version, version, __ATOMIC_RELEASE);
+	}
+	h->t.format = version;
+}
+
+static void start_producer(struct handle *h, uint32_t word)
+{
+	h->t.slot = tribuf_word_back(word);
+	h->t.seq = tribuf_read_once(h->frames->desc[tribuf_word_newest(word)].seq);
+	h->t.overwritten = &h->frames->overwritten;
+	mend_format(h);
+}
+
+/* Put a handle whose pages are mapped on the frame path, as its role allows. */
+int start(struct handle *h)
+{
+	uint32_t word = __atomic_load_n(&h->state->word, __ATOMIC_ACQUIRE);
+
+	if (h->role == TRIBUF_OBSERVER)
+		return 0;
+	if (!tribuf_word_valid(word))
+		return word_spoilt(word);
+	if (h->role == TRIBUF_PRODUCER)
+		start_producer(h, word);
+	else
+		h->t.slot = tribuf_word_front(word);
+	h->t.word = &h->state->word;
+	return 0;
+}
+
+/* For a pending handle whose geometry may have come: 0 once it is mapped. */
+static int arrive(struct handle *h)
+{
+	int err = take_geometry(h);
+
+	return err == -EAGAIN ? no_geometry() : err;
+}
+
+int tribuf_begin_slow(struct tribuf *t, struct tribuf_frame *frame)
+{
+	struct handle *h = handle_of(t);
+	int err;
+
+	if (h->role != TRIBUF_PRODUCER)
+		return fail(EACCES, "a %s cannot publish: open the channel with TRIBUF_PRODUCER",
+			    role_name(h->role));
+	err = arrive(h);
+	return err ? err : tribuf_begin(t, frame);
+}
+
+static int check_publish(const struct handle *h, const struct tribuf_frame *frame)
+{
+	if (h->role != TRIBUF_PRODUCER)
+		return fail(EACCES, "a %s cannot publish: open the channel with TRIBUF_PRODUCER",
+			    role_name(h->role));
+	if (h->pending)
+		return no_geometry();
+	if (!h->t.held || frame->generation != h->t.generation || frame->slot != h->t.slot)
+		return fail(EINVAL, "not the frame that was begun last: call tribuf_begin() before each tribuf_publish()");
+	if (frame->bytes > h->t.slot_size)
+		return fail(EMSGSIZE, "a frame of %llu bytes does not fit into a slot of %llu: replace the channel by one with larger slots (TRIBUF_REPLACE)",
+			    (unsigned long long)frame->bytes, (unsigned long long)h->t.slot_size);
+	if (frame->flags & ~TRIBUF_FRAME_FLAGS)
+		return fail(EINVAL, "bits 15:0 of a frame's flags are reserved: use bits 31:16");
+	return 0;
+}
+
+int tribuf_publish_slow(struct tribuf *t, const struct tribuf_frame *frame, unsigned int flags)
+{
+	uint32_t word = load_word(t);
+	int err = check_publish(handle_of(t), frame);
+	int tries;
+
+	if (err)
+		return err;
+	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+		if (!tribuf_publishable(t, frame, word))
+			return word_spoilt(word);
+		tribuf_describe(t, frame);
+		if (__atomic_compare_exchange_n(t->word, &word, tribuf_word_publish(word), 0,
+						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			return tribuf_published(t, word, flags);
+	}
+	return word_spoilt(word);
+}
+
+static int check_acquire(struct handle *h)
+{
+	if (h->role != TRIBUF_CONSUMER)
+		return fail(EACCES, "a %s owns no frame: %s", role_name(h->role),
+			    h->role == TRIBUF_OBSERVER ? "use tribuf_snapshot()" :
+			    "open the channel with TRIBUF_CONSUMER");
+	return take_geometry(h);
+}
+
+/* @frame: NULL: only explain that a frame was dropped. */
+int tribuf_acquire_slow(struct tribuf *t, struct tribuf_frame *frame)
+{
+	uint32_t word;
+	int err, tries;
+
+	if (!frame)
+		return fail(EPROTO, "the frame claimed more bytes than its slot has and was dropped: mistrust its producer");
+	err = check_acquire(handle_of(t));
+	if (err)
+		return err == -EAGAIN ? 0 : err;
+	word = load_word(t);
+	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+		if (!tribuf_word_valid(word) || tribuf_word_front(word) != t->slot)
+			return word_spoilt(word);
+		if (!(word & TRIBUF_FRESH))
+			return 0;
+		if (__atomic_compare_exchange_n(t->word, &word, tribuf_word_acquire(word), 0,
+						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			return tribuf_acquired_slot(t, frame, word);
+	}
+	return word_spoilt(word);
+}
+
+static void accept_frame(struct tribuf *t, const struct tribuf_acquired *acquired,
+			 struct tribuf_frame *frame)
+{
+	const struct tribuf_desc *desc = &acquired->desc;
+
+	frame->data = t->slots + (size_t)(acquired->slot * t->slot_stride);
+	frame->bytes = desc->bytes;
+	frame->seq = desc->seq;
+	frame->timestamp = desc->timestamp;
+	frame->cookie = desc->cookie;
+	frame->user = t->desc[acquired->slot].user;
+	frame->slot = acquired->slot;
+	frame->generation = desc->generation;
+	frame->format = desc->format;
+	frame->flags = desc->flags & TRIBUF_FRAME_FLAGS;
+}
+
+/* Is the slot that the kernel names the one that the word gives us? */
+static int check_front(struct handle *h, uint32_t slot)
+{
+	/* Acquires the frame, as the kernel's exchange did on our behalf. */
+	uint32_t word = __atomic_load_n(&h->state->word, __ATOMIC_ACQUIRE);
+
+	if (!tribuf_word_valid(word))
+		return word_spoilt(word);
+	if (tribuf_word_front(word) != slot)
+		return fail(ESTALE, "a later acquire has taken another frame: accept each frame before reading the next");
+	return 0;
+}
+
+int tribuf_accept(struct tribuf *t, const struct tribuf_acquired *acquired,
+		  struct tribuf_frame *frame)
+{
+	struct handle *h = handle_of(t);
+	int err;
+
+	if (h->role != TRIBUF_CONSUMER && h->role != TRIBUF_OBSERVER)
+		return fail(EACCES, "a %s takes no frames", role_name(h->role));
+	err = arrive(h);
+	if (err)
+		return err;
+	if (acquired->slot >= TRIBUF_SLOTS || acquired->desc.bytes > t->slot_size)
+		return tribuf_acquire_slow(t, NULL);
+	if (h->role == TRIBUF_CONSUMER) {
+		err = check_front(h, acquired->slot);
+		if (err)
+			return err;
+		t->slot = acquired->slot;
+		t->generation = acquired->desc.generation;
+		t->held = t->slot_size;
+	} else {
+		h->taken = acquired->desc.seq;
+	}
+	accept_frame(t, acquired, frame);
+	return 0;
+}
+
+int tribuf_ref_slow(const struct tribuf *t)
+{
+	if (!t->held && handle_of(t)->role != TRIBUF_OBSERVER)
+		return fail(EINVAL, "no frame is in hand: begin or acquire one first");
+	return fail(EINVAL, "a reference needs a place inside the frame's slot of %llu bytes, at a multiple of %u bytes",
+		    (unsigned long long)t->slot_size, 1u << t->granule_shift);
+}
+
+/* Why the reference did not resolve: no such place, or another frame by now? */
+int tribuf_deref_slow(const struct tribuf *t, struct tribuf_gen_index reference, size_t bytes)
+{
+	uint64_t place = (uint64_t)reference.index << t->granule_shift;
+	uint64_t offset = t->slot_stride ? place % t->slot_stride : 0;
+
+	if (!t->slot_stride || place / t->slot_stride >= TRIBUF_SLOTS || offset >= t->slot_size)
+		return fail(EINVAL, "the reference's index %u is in no slot of this channel",
+			    reference.index);
+	if (bytes > t->slot_size - offset)
+		return fail(EINVAL, "%zu bytes from the reference's place on cross the end of its slot",
+			    bytes);
+	return fail(ESTALE, "the frame that the reference is into is not in hand any more: copy out what is to be kept longer");
+}
