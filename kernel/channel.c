@@ -155,7 +155,7 @@ void tribuf_channel_set_geometry(struct tribuf_channel *channel, struct tribuf_s
 	down_write(&channel->map_lock);
 	channel->slots = slots;
 	up_write(&channel->map_lock);
-	/* Pairs with the load of state in user space, and with map_lock here. */
+	/* Pairs with tribuf_channel_state(), and with the load in user space. */
 	smp_store_release(&geometry->state, geometry->state & ~TRIBUF_STATE_PENDING);
 	tribuf_channel_changed(channel);
 }

@@ -239,9 +239,10 @@ void tribuf_channel_leave(struct tribuf_handle *handle);
 bool tribuf_channel_may(const struct tribuf_channel *channel, umode_t want);
 bool tribuf_channel_is_owner(const struct tribuf_channel *channel);
 
+/* Pairs with the release in tribuf_channel_set_geometry(): not PENDING, all there. */
 static inline u32 tribuf_channel_state(const struct tribuf_channel *channel)
 {
-	return READ_ONCE(channel->geometry->state);
+	return smp_load_acquire(&channel->geometry->state);	/* see above */
 }
 
 /* names.c */
@@ -280,6 +281,7 @@ ssize_t tribuf_read_iter(struct kiocb *iocb, struct iov_iter *to);
 long tribuf_ring(struct tribuf_handle *handle);
 void tribuf_ring_peers(struct tribuf_handle *handle);
 void tribuf_wake_attached(struct tribuf_handle *handle);
+void tribuf_wake(struct tribuf_handle *handle, __poll_t events);
 void tribuf_wake_all(struct tribuf_channel *channel, __poll_t events);
 
 /* info.c */

@@ -54,8 +54,7 @@ long tribuf_copy(struct tribuf_handle *handle, const struct tribuf_copy_args *ar
 	err = tribuf_alive(handle);
 	if (err)
 		return err;
-	/* Pairs with the release of state in tribuf_channel_set_geometry(). */
-	if (smp_load_acquire(&channel->geometry->state) & TRIBUF_STATE_PENDING)
+	if (tribuf_channel_state(channel) & TRIBUF_STATE_PENDING)
 		return -EAGAIN;
 	if (!tribuf_copy_fits(channel, args))
 		return -EINVAL;

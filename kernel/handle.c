@@ -99,7 +99,7 @@ void tribuf_handle_end(struct tribuf_handle *handle)
 	tribuf_channel_leave(handle);
 	trace_tribuf_detach(handle->channel->id, handle->role);
 	/* Whoever waits on this very handle learns that its role is over. */
-	wake_up_poll(&handle->wq, EPOLLERR);
+	tribuf_wake(handle, EPOLLERR);
 }
 
 static int tribuf_is_same_file(const void *file, struct file *other, unsigned int fd)
@@ -119,7 +119,8 @@ int tribuf_flush(struct file *file, fl_owner_t id)
 
 	if (!tribuf_channel_of(handle) || !handle->owner || handle->owner != id)
 		return 0;
-	if (iterate_fd(id, 0, tribuf_is_same_file, file))
+	/* With one reference left, which is ours, the table need not be searched. */
+	if (file_count(file) > 1 && iterate_fd(id, 0, tribuf_is_same_file, file))
 		return 0;
 	tribuf_handle_end(handle);
 	return 0;

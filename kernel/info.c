@@ -138,7 +138,7 @@ void tribuf_show_fdinfo(struct seq_file *seq, struct file *file)
 		       NULL);
 	seq_printf(seq, "\ntribuf-role:\t%s%s\n", tribuf_role_name[handle->role],
 		   READ_ONCE(handle->ended) ? " (ended)" : "");
-	seq_printf(seq, "tribuf-slot-size:\t%llu\n", channel->geometry->slot_size);
+	seq_printf(seq, "tribuf-slot-size:\t%llu\n", READ_ONCE(channel->geometry->slot_size));
 	seq_printf(seq, "tribuf-state:\t%#x\n", tribuf_channel_state(channel));
 	seq_printf(seq, "tribuf-word:\t%#010x\n", word);
 	seq_printf(seq, "tribuf-seq:\t%llu\n", tribuf_newest_seq(channel, word));

@@ -155,6 +155,8 @@ int tribuf_take(struct tribuf_handle *handle, struct tribuf_acquired *frame)
 	memset(frame, 0, sizeof(*frame));
 	mutex_lock(&handle->lock);
 	err = tribuf_alive(handle);
+	if (!err && tribuf_channel_state(handle->channel) & TRIBUF_STATE_PENDING)
+		err = -EAGAIN;
 	if (!err && handle->role == TRIBUF_CONSUMER)
 		err = tribuf_take_consumer(handle, frame);
 	else if (!err && handle->role == TRIBUF_OBSERVER)

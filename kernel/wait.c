@@ -287,6 +287,12 @@ long tribuf_ring(struct tribuf_handle *handle)
 	return 0;
 }
 
+/* Wake everyone on a handle, exclusive waiters too: not for a frame, for a change. */
+void tribuf_wake(struct tribuf_handle *handle, __poll_t events)
+{
+	__wake_up(&handle->wq, TASK_NORMAL, 0, poll_to_key(events));
+}
+
 /* ATTACH is done: arm for those who queued on the handle before, and tell them. */
 void tribuf_wake_attached(struct tribuf_handle *handle)
 {
@@ -297,7 +303,7 @@ void tribuf_wake_attached(struct tribuf_handle *handle)
 	tribuf_arm(handle);
 	events = tribuf_events(handle);
 	if (events)
-		wake_up_poll(&handle->wq, events);
+		tribuf_wake(handle, events);
 }
 
 /* Everyone on the channel learns of a death, a new peer or a new geometry. */
@@ -307,5 +313,5 @@ void tribuf_wake_all(struct tribuf_channel *channel, __poll_t events)
 
 	lockdep_assert_held(&channel->lock);
 	list_for_each_entry(handle, &channel->attached, attached)
-		wake_up_poll(&handle->wq, events);
+		tribuf_wake(handle, events);
 }

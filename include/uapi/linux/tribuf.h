@@ -538,7 +538,8 @@ struct tribuf_copy_args {
  *
  * Errors: EINVAL, E2BIG, EFAULT, ENOTCONN, EACCES (SET by another than the
  * producer; keeper), EMSGSIZE (SET of more than 1024 bytes), EAGAIN (it was
- * being written in every try), EPROTO (it claims more than 1024 bytes), ESTALE.
+ * being written in every try), EPROTO (it claims more than 1024 bytes), ESTALE,
+ * ENOMEM.
  */
 struct tribuf_format_args {
 	__u32 size;
@@ -675,7 +676,7 @@ struct tribuf_list_entry {
  * @entry_size: sizeof(struct tribuf_list_entry)
  *
  * Lists the channels of the caller's IPC namespace that the caller may read.
- * Errors: EINVAL, E2BIG, EFAULT.
+ * Errors: EINVAL, E2BIG, EFAULT, ENOMEM.
  */
 struct tribuf_list_args {
 	__u32 size;
