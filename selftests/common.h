@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -139,12 +140,16 @@ helper int tri_ioctl(int fd, unsigned long command, void *args)
 	return negative_errno(ioctl(fd, command, args));
 }
 
-/* One channel name per test process, so that no case sees another's. */
+/*
+ * One channel name per test process, so that no case sees another's; its
+ * children have the name of the first call.
+ */
 helper const char *test_name(void)
 {
 	static char name[TRIBUF_NAME_SIZE];
 
-	snprintf(name, sizeof(name), "selftest.%d", getpid());
+	if (!name[0])
+		snprintf(name, sizeof(name), "selftest.%d", getpid());
 	return name;
 }
 
@@ -163,7 +168,7 @@ helper struct tribuf_attach_args attach_args(const char *name, uint32_t role, ui
 	};
 
 	if (name)
-		strncpy((char *)args.name, name, sizeof(args.name));
+		memcpy(args.name, name, strnlen(name, sizeof(args.name)));
 	return args;
 }
 
@@ -400,19 +405,18 @@ helper uint64_t newest_seq(const struct peer *p)
 	return desc_of(p, tribuf_word_newest(word_of(p)))->seq;
 }
 
-helper int peer_attach(struct peer *p, struct tribuf_attach_args *args)
+helper int peer_attach(struct peer *p, const struct tribuf_attach_args *args)
 {
 	int err;
 
-	memset(p, 0, sizeof(*p));
-	p->fd = attach_new(args);
-	p->at = *args;
+	*p = (struct peer){ .at = *args };
+	p->fd = attach_new(&p->at);
 	if (p->fd < 0)
 		return p->fd;
 	err = peer_map(p);
 	if (err)
 		peer_close(p);
-	else if (args->role == TRIBUF_PRODUCER)
+	else if (p->at.role == TRIBUF_PRODUCER)
 		p->seq = newest_seq(p);
 	return err;
 }
@@ -569,19 +573,23 @@ helper bool frame_holds(const struct peer *p, int slot)
 /* ---- children ---- */
 
 /* Run the statement or block in a child; its exit status says how it went. */
-#define in_child(...) ({						\
-	pid_t __pid;							\
-									\
-	fflush(stdout);							\
-	fflush(stderr);							\
-	__pid = fork();							\
-	if (!__pid) {							\
+#define in_child(...)							\
+	((fflush(stdout), fflush(stderr), fork()) ?: ({			\
 		prctl(PR_SET_PDEATHSIG, SIGKILL);			\
 		{ __VA_ARGS__; }					\
 		_exit(0);						\
-	}								\
-	__pid;								\
-})
+		0;							\
+	}))
+
+/* Run on this CPU, if there is such a one: two peers that share one take turns. */
+helper void pin_to_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
 
 /* In a child: end it, with the line's number if @condition does not hold. */
 #define child_must(condition) do {					\
