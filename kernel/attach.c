@@ -105,7 +105,7 @@ static int tribuf_check_args(struct tribuf_attach_args *args)
 	} else if (args->grants || args->fd != -1) {
 		return -EINVAL;
 	}
-	if (args->flags & TRIBUF_GUARDED && args->flags & TRIBUF_CREATE)
+	if (args->flags & TRIBUF_GUARDED && !tribuf_guard_supported())
 		return -EOPNOTSUPP;
 	return tribuf_check_name(args);
 }
@@ -185,7 +185,8 @@ static int tribuf_prepare_peer(struct tribuf_join *join, struct tribuf_channel *
 	if (!tribuf_word_valid(word))
 		return -EPROTO;
 	if (args->role == TRIBUF_PRODUCER) {
-		if (!channel->geometry->producer_epoch)
+		/* Nothing pins the slots of a guarded channel. */
+		if (!channel->geometry->producer_epoch || channel->guarded)
 			return 0;
 		return tribuf_slots_unpin(channel, tribuf_word_back(word));
 	}
@@ -228,6 +229,17 @@ static void tribuf_enter_role(struct tribuf_channel *channel, struct tribuf_hand
 		channel->keeper_count++;
 		break;
 	}
+}
+
+/* The slot that the word says is the role's. Nobody but the kernel writes it. */
+static void tribuf_join_guarded(struct tribuf_channel *channel, struct tribuf_handle *handle)
+{
+	u32 word = atomic_read(channel->word);
+
+	if (handle->role == TRIBUF_PRODUCER)
+		tribuf_guard_give(handle, tribuf_word_back(word));
+	else if (handle->role == TRIBUF_CONSUMER)
+		tribuf_guard_give(handle, tribuf_word_front(word));
 }
 
 static void tribuf_join_answer(struct tribuf_join *join, const struct tribuf_channel *channel)
@@ -283,6 +295,8 @@ static int tribuf_join_locked(struct tribuf_join *join, struct tribuf_channel *c
 	handle->owner = args->flags & TRIBUF_OWNED ? current->files : NULL;
 	handle->tgid = get_pid(task_tgid(current));
 	handle->channel = channel;	/* for the functions below; not published yet */
+	if (channel->guarded)
+		tribuf_join_guarded(channel, handle);
 	tribuf_enter_role(channel, handle);
 	handle->seen = channel->changes;
 	/* Pairs with the acquire in tribuf_channel_of(). */
@@ -384,7 +398,8 @@ static int tribuf_try_name(struct tribuf_join *join)
 static int tribuf_bring(struct tribuf_join *join)
 {
 	if (!join->slots && join->args->flags & TRIBUF_CREATE) {
-		struct tribuf_slots *slots = tribuf_slots_alloc(join->args->slot_size);
+		struct tribuf_slots *slots = tribuf_slots_alloc(join->args->slot_size,
+								join->args->flags & TRIBUF_GUARDED);
 
 		if (IS_ERR(slots))
 			return PTR_ERR(slots);

@@ -228,7 +228,8 @@ void tribuf_channel_leave(struct tribuf_handle *handle)
 		channel->gone = true;
 		tribuf_names_remove(channel);
 		down_write(&channel->map_lock);
-		swap(slots, channel->slots);
+		if (!channel->guarded)
+			swap(slots, channel->slots);
 		up_write(&channel->map_lock);
 	} else if (tribuf_role_in(handle, TRIBUF_GRANT(TRIBUF_PRODUCER) |
 				  TRIBUF_GRANT(TRIBUF_CONSUMER))) {

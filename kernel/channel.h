@@ -57,6 +57,7 @@ struct tribuf_charge;
  * struct tribuf_slots - the memory of a channel's slots
  * @charge: what it costs whom
  * @slot_pages: pages that back one slot
+ * @pieces: bit per 2 MiB of each slot: those that lie in one piece; or NULL
  * @page: TRIBUF_SLOTS * @slot_pages of them, slot by slot, one reference each
  *
  * Pages change only under tribuf_channel.map_lock, held for writing.
@@ -64,6 +65,7 @@ struct tribuf_charge;
 struct tribuf_slots {
 	struct tribuf_charge *charge;
 	unsigned long slot_pages;
+	unsigned long *pieces;
 	struct page *page[];
 };
 
@@ -95,13 +97,15 @@ struct tribuf_slots {
  * @replaced: (read without @lock) another channel got the name
  * @changes: (read without @lock) attaches of peers and changes of geometry
  * @map_lock: protects @slots; held for reading by faults and copies
- * @slots: NULL until the geometry is known, and again once @gone
+ * @slots: NULL until the geometry is known, and again once @gone. Those of a
+ *	guarded channel stay until it is freed, so that its faults need no lock
  * @publishes: counters for INFO, as @acquires to @redelivered
  * @acquires: frames that the kernel gave to the consumer
  * @rings: RING calls, explicit and implied
  * @wakes: those that woke somebody
  * @sleeps: arm bits that were set
  * @redelivered: frames that went back to the mailbox at attach
+ * @guard_faults: touches of a slot by another than its owner
  */
 struct tribuf_channel {
 	struct kref ref;
@@ -141,6 +145,7 @@ struct tribuf_channel {
 	atomic64_t wakes;
 	atomic64_t sleeps;
 	atomic64_t redelivered;
+	atomic64_t guard_faults;
 };
 
 /**
@@ -157,6 +162,9 @@ struct tribuf_channel {
  * @tgid: process that attached
  * @lock: held while the kernel swaps for this handle; taken to end the role
  * @ended: (written under @lock, then under map_lock) the role is over
+ * @owned: guarded: the slot that this handle may map, or TRIBUF_OWNED_NONE. Written
+ *	under @lock, taken away under @guard_lock too; how faults read it: guard.c
+ * @guard_lock: a 2 MiB entry being set, against @owned being taken away
  * @taken: observer: number of the newest frame it took
  * @seen: tribuf_channel.changes at this handle's last INFO
  * @observing: (tribuf_channel.lock, RCU) link in @observers
@@ -174,6 +182,8 @@ struct tribuf_handle {
 	struct pid *tgid;
 	struct mutex lock;		/* swaps by the kernel, @ended */
 	bool ended;
+	u32 owned;
+	spinlock_t guard_lock;		/* see guard.c */
 	atomic64_t taken;
 	u32 seen;
 	struct list_head observing;
@@ -201,6 +211,8 @@ static inline int tribuf_alive(const struct tribuf_handle *handle)
 	return 0;
 }
 
+#define TRIBUF_OWNED_NONE	(~0u)
+
 static inline bool tribuf_role_in(const struct tribuf_handle *handle, u32 roles)
 {
 	return TRIBUF_GRANT(handle->role) & roles;
@@ -218,7 +230,8 @@ u64 tribuf_slot_stride(u64 slot_size);
 u64 tribuf_slots_offset(u64 slot_size);
 struct page *tribuf_page_alloc(gfp_t extra);
 void tribuf_page_free(struct page *page);
-struct tribuf_slots *tribuf_slots_alloc(u64 slot_size);
+struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, bool want_pieces);
+bool tribuf_slots_contiguous(const struct tribuf_slots *slots, u32 slot, unsigned long index);
 void tribuf_slots_free(struct tribuf_slots *slots);
 int tribuf_slots_unpin(struct tribuf_channel *channel, u32 slot);
 struct page *tribuf_slot_page_get(struct tribuf_channel *channel, u32 slot, unsigned long index);
@@ -226,6 +239,12 @@ struct page *tribuf_slot_page_get(struct tribuf_channel *channel, u32 slot, unsi
 /* mmap.c */
 int tribuf_mmap(struct file *file, struct vm_area_struct *vma);
 void tribuf_revoke(struct tribuf_handle *handle);
+
+/* guard.c: slots that answer only to their owner of the moment */
+extern const struct vm_operations_struct tribuf_guard_vm_ops;
+bool tribuf_guard_supported(void);
+void tribuf_guard_give(struct tribuf_handle *handle, u32 slot);
+void tribuf_guard_take(struct tribuf_handle *handle);
 
 /* channel.c: the object, its geometry, its peers */
 extern atomic_long_t tribuf_channels_live;

@@ -40,4 +40,24 @@ static inline int compat_page_mapcount(struct page *page)
 	return atomic_read(&page->_mapcount) + 1;
 }
 
+/*
+ * May 2 MiB entries map what no pin may see through? Only where the core keeps
+ * fast GUP off them; before 6.12 it would pin straight through such an entry.
+ */
+#ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+#define COMPAT_PMD_PFNMAP	1
+
+/* pfn_t went away in 6.17. */
+static inline vm_fault_t compat_insert_pmd(struct vm_fault *vmf, struct page *page, bool write)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0)
+	return vmf_insert_pfn_pmd(vmf, page_to_pfn(page), write);
+#else
+	return vmf_insert_pfn_pmd(vmf, (pfn_t){ .val = page_to_pfn(page) }, write);
+#endif
+}
+#else
+#define COMPAT_PMD_PFNMAP	0
+#endif
+
 #endif /* TRIBUF_COMPAT_H */

@@ -72,6 +72,8 @@ int tribuf_open(struct inode *inode, struct file *file)
 	}
 	init_waitqueue_head(&handle->wq);
 	mutex_init(&handle->lock);
+	spin_lock_init(&handle->guard_lock);
+	handle->owned = TRIBUF_OWNED_NONE;
 	INIT_LIST_HEAD(&handle->observing);
 	INIT_LIST_HEAD(&handle->attached);
 	file->private_data = handle;
@@ -92,6 +94,8 @@ void tribuf_handle_end(struct tribuf_handle *handle)
 	mutex_lock(&handle->lock);
 	ended = handle->ended;
 	WRITE_ONCE(handle->ended, true);
+	if (!ended && handle->channel->guarded)
+		tribuf_guard_take(handle);
 	mutex_unlock(&handle->lock);
 	if (ended)
 		return;

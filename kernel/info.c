@@ -52,7 +52,7 @@ static void tribuf_info_counters(struct tribuf_channel *channel, struct tribuf_i
 	args->kernel_wakes = atomic64_read(&channel->wakes);
 	args->kernel_sleeps = atomic64_read(&channel->sleeps);
 	args->kernel_redelivered = atomic64_read(&channel->redelivered);
-	args->kernel_guard_faults = 0;
+	args->kernel_guard_faults = atomic64_read(&channel->guard_faults);
 }
 
 /* What the shared pages say. Nothing here is used for anything but telling. */

@@ -33,6 +33,7 @@ struct tribuf_region {
 #define TRIBUF_PEERS	(TRIBUF_GRANT(TRIBUF_PRODUCER) | TRIBUF_GRANT(TRIBUF_CONSUMER))
 #define TRIBUF_READERS	(TRIBUF_PEERS | TRIBUF_GRANT(TRIBUF_OBSERVER))
 
+/* Of a direct channel; of a guarded one, no role may write these. */
 static const struct tribuf_region tribuf_meta_region[TRIBUF_META_PAGES] = {
 	[TRIBUF_PAGE_STATE] = { TRIBUF_PAGE_STATE, 1, TRIBUF_READERS, TRIBUF_PEERS },
 	[TRIBUF_PAGE_FRAMES] = { TRIBUF_PAGE_FRAMES, 1, TRIBUF_READERS,
@@ -53,9 +54,11 @@ static int tribuf_region_find(const struct tribuf_channel *channel, u64 first, u
 	} else {
 		region->first = geometry->slots_offset >> PAGE_SHIFT;
 		region->pages = (u64)TRIBUF_SLOTS * geometry->slot_stride >> PAGE_SHIFT;
-		region->readers = TRIBUF_READERS;
+		region->readers = channel->guarded ? TRIBUF_PEERS : TRIBUF_READERS;
 		region->writers = TRIBUF_GRANT(TRIBUF_PRODUCER);
 	}
+	if (channel->guarded && first < TRIBUF_META_PAGES)
+		region->writers = 0;
 	if (first < region->first || first - region->first >= region->pages ||
 	    count > region->pages - (first - region->first))
 		return -EINVAL;
@@ -140,7 +143,7 @@ int tribuf_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct tribuf_handle *handle = file->private_data;
 	struct tribuf_channel *channel = tribuf_channel_of(handle);
-	unsigned long set = VM_MIXEDMAP | VM_DONTEXPAND | VM_DONTCOPY;
+	unsigned long set = VM_DONTEXPAND | VM_DONTCOPY;
 	unsigned long clear = VM_MAYEXEC;
 	struct tribuf_region region;
 	int err;
@@ -161,10 +164,18 @@ int tribuf_mmap(struct file *file, struct vm_area_struct *vma)
 			return -EACCES;
 		clear |= VM_MAYWRITE;	/* nor by mprotect(), ever */
 	}
-	if (region.first >= TRIBUF_META_PAGES)
-		set |= VM_DONTDUMP;
-	compat_vm_flags_mod(vma, set, clear);
 	vma->vm_ops = &tribuf_vm_ops;
+	if (region.first < TRIBUF_META_PAGES) {
+		set |= VM_MIXEDMAP;
+	} else if (!channel->guarded) {
+		set |= VM_MIXEDMAP | VM_DONTDUMP;
+	} else {
+		set |= VM_IO | VM_PFNMAP | VM_DONTDUMP;
+		if (COMPAT_PMD_PFNMAP)
+			set |= VM_HUGEPAGE;	/* without it the core asks for no 2 MiB entry */
+		vma->vm_ops = &tribuf_guard_vm_ops;
+	}
+	compat_vm_flags_mod(vma, set, clear);
 	return 0;
 }
 

@@ -3,8 +3,9 @@
  * The memory of channels: single zeroed pages, charged to the allocating task's
  * cgroup. Knows pages and slots, nothing of roles and frames.
  */
-#include <linux/module.h>
+#include <linux/bitmap.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 
@@ -18,7 +19,11 @@ MODULE_PARM_DESC(channel_bytes_max, "Bytes that the slots of one channel may hav
 atomic_long_t tribuf_pages_live;
 
 /* From here on slots are aligned so that 2 MiB entries can map them. */
-#define TRIBUF_BIG_SLOT	SZ_2M
+#define TRIBUF_BIG_SLOT		SZ_2M
+
+/* What one such entry maps, where pages are 4 KiB. */
+#define TRIBUF_PIECE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
+#define TRIBUF_PIECE_PAGES	BIT(TRIBUF_PIECE_ORDER)
 
 static u64 tribuf_slot_align(u64 slot_size)
 {
@@ -55,6 +60,39 @@ void tribuf_page_free(struct page *page)
 	put_page(page);
 }
 
+/*
+ * One piece of memory that a 2 MiB entry can map, as pages that live and die one
+ * by one. Not worth any effort of the allocator's: single pages do too.
+ */
+static bool tribuf_piece_alloc(struct page **place)
+{
+	struct page *page = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NORETRY |
+					__GFP_NOWARN | __GFP_HIGHMEM, TRIBUF_PIECE_ORDER);
+	unsigned long i;
+
+	if (!page)
+		return false;
+	split_page(page, TRIBUF_PIECE_ORDER);
+	for (i = 0; i < TRIBUF_PIECE_PAGES; i++)
+		place[i] = page + i;
+	atomic_long_add(TRIBUF_PIECE_PAGES, &tribuf_pages_live);
+	return true;
+}
+
+static unsigned long tribuf_piece_of(const struct tribuf_slots *slots, u32 slot,
+				     unsigned long index)
+{
+	return slot * DIV_ROUND_UP(slots->slot_pages, TRIBUF_PIECE_PAGES) +
+	       index / TRIBUF_PIECE_PAGES;
+}
+
+/* Do the pages from @index on lie in one piece that a 2 MiB entry can map? */
+bool tribuf_slots_contiguous(const struct tribuf_slots *slots, u32 slot, unsigned long index)
+{
+	return slots->pieces && !(index % TRIBUF_PIECE_PAGES) &&
+	       test_bit(tribuf_piece_of(slots, slot, index), slots->pieces);
+}
+
 static void tribuf_slots_free_pages(struct tribuf_slots *slots, unsigned long count)
 {
 	unsigned long i;
@@ -64,29 +102,44 @@ static void tribuf_slots_free_pages(struct tribuf_slots *slots, unsigned long co
 		if (!(i % 1024))
 			cond_resched();
 	}
+	bitmap_free(slots->pieces);
 	kvfree(slots);
+}
+
+/* Fill in pages from @at on, a piece or a page. Return how many, 0: no memory. */
+static unsigned long tribuf_slots_fill_some(struct tribuf_slots *slots, unsigned long at)
+{
+	u32 slot = at / slots->slot_pages;
+	unsigned long index = at % slots->slot_pages;
+
+	if (slots->pieces && !(index % TRIBUF_PIECE_PAGES) &&
+	    slots->slot_pages - index >= TRIBUF_PIECE_PAGES &&
+	    tribuf_piece_alloc(&slots->page[at])) {
+		__set_bit(tribuf_piece_of(slots, slot, index), slots->pieces);
+		return TRIBUF_PIECE_PAGES;
+	}
+	slots->page[at] = tribuf_page_alloc(__GFP_HIGHMEM);
+	return slots->page[at] ? 1 : 0;
 }
 
 static int tribuf_slots_fill(struct tribuf_slots *slots)
 {
 	unsigned long count = TRIBUF_SLOTS * slots->slot_pages;
-	unsigned long i;
+	unsigned long i, got;
 	int err = -ENOMEM;
 
-	for (i = 0; i < count; i++) {
-		slots->page[i] = tribuf_page_alloc(__GFP_HIGHMEM);
-		if (!slots->page[i])
-			break;
-		if (i % 256)
-			continue;
-		cond_resched();
-		if (signal_pending(current)) {
+	for (i = 0; i < count; i += got) {
+		if (!(i % 256))
+			cond_resched();
+		if (!(i % 256) && signal_pending(current)) {
 			err = -EINTR;
-			i++;
 			break;
 		}
+		got = tribuf_slots_fill_some(slots, i);
+		if (!got)
+			break;
 	}
-	if (i == count && err != -EINTR)
+	if (i == count)
 		return 0;
 	tribuf_slots_free_pages(slots, i);
 	return err;
@@ -95,11 +148,12 @@ static int tribuf_slots_fill(struct tribuf_slots *slots)
 /**
  * tribuf_slots_alloc - memory for the slots of a channel, charged to the caller
  * @slot_size: bytes of a slot
+ * @want_pieces: prefer memory that 2 MiB entries can map
  *
  * Return: the slots, or ERR_PTR of -EINVAL (0), -EFBIG (limit per channel, or an
  * overflow), -ENOSPC (limit per user), -ENOMEM, -EINTR.
  */
-struct tribuf_slots *tribuf_slots_alloc(u64 slot_size)
+struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, bool want_pieces)
 {
 	struct tribuf_charge *charge;
 	struct tribuf_slots *slots;
@@ -123,6 +177,9 @@ struct tribuf_slots *tribuf_slots_alloc(u64 slot_size)
 		goto err_uncharge;
 	slots->charge = charge;
 	slots->slot_pages = pages;
+	if (want_pieces && pages >= TRIBUF_PIECE_PAGES)
+		slots->pieces = bitmap_zalloc(tribuf_piece_of(slots, TRIBUF_SLOTS, 0),
+					      GFP_KERNEL_ACCOUNT);
 	err = tribuf_slots_fill(slots);
 	if (err)
 		goto err_uncharge;

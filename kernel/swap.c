@@ -84,9 +84,9 @@ void tribuf_swap_takeover(struct tribuf_channel *channel)
 	}
 }
 
-static int tribuf_take_consumer(struct tribuf_handle *handle, struct tribuf_acquired *frame)
+/* Swap the mailbox to the front. Return 0 with the word found in @old. */
+static int tribuf_swap_acquire(struct tribuf_channel *channel, u32 *old)
 {
-	struct tribuf_channel *channel = handle->channel;
 	int word = atomic_read(channel->word);
 	unsigned int tries;
 
@@ -96,14 +96,29 @@ static int tribuf_take_consumer(struct tribuf_handle *handle, struct tribuf_acqu
 		if (!(word & TRIBUF_FRESH))
 			return -EAGAIN;
 		/* Full barrier: pairs with the producer's exchange at publish. */
-		if (atomic_try_cmpxchg(channel->word, &word, tribuf_word_acquire(word)))
-			goto taken;
+		if (atomic_try_cmpxchg(channel->word, &word, tribuf_word_acquire(word))) {
+			*old = word;
+			return 0;
+		}
 	}
 	return -EPROTO;
+}
 
-taken:
+static int tribuf_take_consumer(struct tribuf_handle *handle, struct tribuf_acquired *frame)
+{
+	struct tribuf_channel *channel = handle->channel;
+	u32 word;
+	int err;
+
+	if (channel->guarded && tribuf_word(channel) & TRIBUF_FRESH)
+		tribuf_guard_take(handle);	/* only we make the mailbox empty */
+	err = tribuf_swap_acquire(channel, &word);
+	if (err)
+		return err;
 	atomic64_inc(&channel->acquires);
 	frame->slot = tribuf_word_middle(word);
+	if (channel->guarded)
+		tribuf_guard_give(handle, frame->slot);
 	tribuf_desc_copy((u32 *)&frame->desc, (u32 *)tribuf_desc(channel, frame->slot));
 	if (tribuf_acquire_rings(word))
 		tribuf_ring_peers(handle);
@@ -224,6 +239,8 @@ static long tribuf_publish_locked(struct tribuf_handle *handle, struct tribuf_pu
 	if (!tribuf_word_valid(word))
 		return -EPROTO;
 	args->slot = tribuf_word_back(word);
+	if (channel->guarded)
+		tribuf_guard_take(handle);	/* before anyone can acquire it */
 	args->seq = tribuf_newest_seq(channel, word) + 1;
 	args->generation = tribuf_desc_fill(channel, tribuf_desc(channel, args->slot), args->seq,
 					    args);
@@ -232,6 +249,8 @@ static long tribuf_publish_locked(struct tribuf_handle *handle, struct tribuf_pu
 		return err;
 	/* The caller may write into the new back slot as soon as we return. */
 	args->back = tribuf_word_middle(word);
+	if (channel->guarded)
+		tribuf_guard_give(handle, args->back);
 	next = tribuf_desc(channel, args->back);
 	WRITE_ONCE(next->generation, tribuf_generation_begin(READ_ONCE(next->generation)));
 	smp_wmb();	/* pairs with smp_rmb() in tribuf_take_observer(), tribuf_copy() */

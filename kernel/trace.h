@@ -50,6 +50,12 @@ DEFINE_EVENT(tribuf_role, tribuf_sleep,
 	TP_ARGS(channel, role)
 );
 
+/* A touch of a guarded slot by another than its owner: SIGBUS. */
+DEFINE_EVENT(tribuf_role, tribuf_guard_fault,
+	TP_PROTO(u64 channel, u32 role),
+	TP_ARGS(channel, role)
+);
+
 /* A peer rang; woke: somebody slept who had something to see. */
 TRACE_EVENT(tribuf_ring,
 	TP_PROTO(u64 channel, u32 role, bool woke),

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Guarded channels: the slots answer only to their owner of the moment.
+ *
+ * The state word of a guarded channel is read-only to user space, so only the
+ * kernel swaps. Whoever gives a slot away loses it from the page tables of their
+ * handle first; a touch of it from then on is SIGBUS. Slots are mapped as special
+ * entries, which no pin (O_DIRECT, fixed buffers, vmsplice) can look through.
+ *
+ * A fault against the loss of the slot that it is about to map:
+ *
+ *	swap				fault
+ *	owned = NONE			page table there
+ *	full barrier			full barrier
+ *	zap, under the PTE lock		under the PTE lock: owned? then set the entry
+ *
+ * A fault that has the PTE lock first is zapped. One that has it later sees NONE.
+ * Where the zap found no page table at all, the two barriers make the fault see
+ * NONE. The swap never waits for a fault in progress: that one may sleep for
+ * memory in a cgroup that has none.
+ *
+ * A 2 MiB entry is set by the core under a lock of its own choice, so there the
+ * look and the setting share @guard_lock, under which nothing sleeps.
+ */
+#include <linux/mm.h>
+
+#include "channel.h"
+#include "compat.h"
+#include "trace.h"
+
+/**
+ * struct tribuf_guard_fault - one slot being mapped
+ * @handle: of the mapping
+ * @vma: the mapping
+ * @slots: memory of the channel; a mapping keeps it
+ * @slot: touched
+ * @start: address of the first page of the slot that the mapping covers
+ * @end: behind the last one
+ * @index: of the page at @start within the slot
+ */
+struct tribuf_guard_fault {
+	struct tribuf_handle *handle;
+	struct vm_area_struct *vma;
+	const struct tribuf_slots *slots;
+	u32 slot;
+	unsigned long start;
+	unsigned long end;
+	unsigned long index;
+};
+
+bool tribuf_guard_supported(void)
+{
+	return IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL);
+}
+
+/* The handle may map @slot from now on. */
+void tribuf_guard_give(struct tribuf_handle *handle, u32 slot)
+{
+	WRITE_ONCE(handle->owned, slot);
+}
+
+/* When this returns, no thread can reach the handle's slot through a mapping. */
+void tribuf_guard_take(struct tribuf_handle *handle)
+{
+	const struct tribuf_geometry *geometry = handle->channel->geometry;
+	u32 slot = handle->owned;
+
+	lockdep_assert_held(&handle->lock);
+	spin_lock(&handle->guard_lock);
+	WRITE_ONCE(handle->owned, TRIBUF_OWNED_NONE);
+	spin_unlock(&handle->guard_lock);
+	smp_mb();	/* pairs with tribuf_guard_set_pte() */
+	unmap_mapping_range(handle->inode->i_mapping,
+			    geometry->slots_offset + slot * geometry->slot_stride,
+			    geometry->slot_stride, 1);
+}
+
+/* Which slot, and how much of it the mapping covers. */
+static bool tribuf_guard_locate(struct vm_fault *vmf, struct tribuf_guard_fault *fault)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct tribuf_handle *handle = vma->vm_file->private_data;
+	const struct tribuf_geometry *geometry = handle->channel->geometry;
+	unsigned long addr = vmf->address & PAGE_MASK;
+	u64 slot, index, before, behind;
+
+	fault->handle = handle;
+	fault->vma = vma;
+	fault->slots = handle->channel->slots;
+	slot = div64_u64_rem(vmf->pgoff - (geometry->slots_offset >> PAGE_SHIFT),
+			     geometry->slot_stride >> PAGE_SHIFT, &index);
+	if (slot >= TRIBUF_SLOTS || index >= fault->slots->slot_pages)
+		return false;
+	before = min_t(u64, index, (addr - vma->vm_start) >> PAGE_SHIFT);
+	behind = min_t(u64, fault->slots->slot_pages - index, (vma->vm_end - addr) >> PAGE_SHIFT);
+	fault->slot = slot;
+	fault->start = addr - (before << PAGE_SHIFT);
+	fault->end = addr + (behind << PAGE_SHIFT);
+	fault->index = index - before;
+	return READ_ONCE(handle->owned) == slot;
+}
+
+/* Called under the PTE lock for each entry of the slot. */
+static int tribuf_guard_set_pte(pte_t *pte, unsigned long addr, void *data)
+{
+	const struct tribuf_guard_fault *fault = data;
+	unsigned long index = fault->index + ((addr - fault->start) >> PAGE_SHIFT);
+	struct page *page = fault->slots->page[fault->slot * fault->slots->slot_pages + index];
+	pte_t entry;
+
+	/* Once per page table is enough. */
+	if (addr == fault->start || !(addr & ~PMD_MASK))
+		smp_mb();	/* pairs with tribuf_guard_take() */
+	if (READ_ONCE(fault->handle->owned) != fault->slot)
+		return -EACCES;
+	if (!pte_none(ptep_get(pte)))
+		return 0;
+	entry = pte_mkspecial(pfn_pte(page_to_pfn(page), fault->vma->vm_page_prot));
+	entry = pte_mkyoung(entry);
+	if (fault->vma->vm_flags & VM_WRITE)
+		entry = pte_mkdirty(entry);
+	set_pte_at(fault->vma->vm_mm, addr, pte, entry);
+	return 0;
+}
+
+static vm_fault_t tribuf_guard_refuse(const struct tribuf_guard_fault *fault)
+{
+	struct tribuf_channel *channel = fault->handle->channel;
+
+	atomic64_inc(&channel->guard_faults);
+	trace_tribuf_guard_fault(channel->id, fault->handle->role);
+	return VM_FAULT_SIGBUS;
+}
+
+/*
+ * apply_to_page_range() takes no 2 MiB entries. Where there may be some, a fault
+ * keeps to one page table, which the core found to be there or missing.
+ */
+static void tribuf_guard_clamp(struct vm_fault *vmf, struct tribuf_guard_fault *fault)
+{
+	unsigned long first = vmf->address & PMD_MASK;
+
+	if (!COMPAT_PMD_PFNMAP || fault->slots->slot_pages < PTRS_PER_PTE)
+		return;
+	if (fault->start < first) {
+		fault->index += (first - fault->start) >> PAGE_SHIFT;
+		fault->start = first;
+	}
+	fault->end = min(fault->end, first + PMD_SIZE);
+}
+
+/* The whole slot at its first touch: one fault per handover, not one per page. */
+static vm_fault_t tribuf_guard_fault(struct vm_fault *vmf)
+{
+	struct tribuf_guard_fault fault;
+	int err;
+
+	if (!tribuf_guard_locate(vmf, &fault))
+		return tribuf_guard_refuse(&fault);
+	tribuf_guard_clamp(vmf, &fault);
+	if (pmd_leaf(READ_ONCE(*vmf->pmd)))
+		return VM_FAULT_NOPAGE;		/* another thread was faster */
+	err = apply_to_page_range(fault.vma->vm_mm, fault.start, fault.end - fault.start,
+				  tribuf_guard_set_pte, &fault);
+	if (err == -ENOMEM)
+		return VM_FAULT_OOM;
+	return err ? tribuf_guard_refuse(&fault) : VM_FAULT_NOPAGE;
+}
+
+#if COMPAT_PMD_PFNMAP
+/* The 2 MiB around the address, if the slot has them in one piece and so is mapped. */
+static vm_fault_t tribuf_guard_huge_fault(struct vm_fault *vmf, unsigned int order)
+{
+	unsigned long addr = vmf->address & PMD_MASK;
+	struct tribuf_guard_fault fault;
+	vm_fault_t ret = VM_FAULT_SIGBUS;
+	unsigned long index;
+	struct page *page;
+
+	if (order != PMD_SHIFT - PAGE_SHIFT || !tribuf_guard_locate(vmf, &fault))
+		return VM_FAULT_FALLBACK;
+	if (addr < fault.start || addr + PMD_SIZE > fault.end)
+		return VM_FAULT_FALLBACK;
+	index = fault.index + ((addr - fault.start) >> PAGE_SHIFT);
+	if (!tribuf_slots_contiguous(fault.slots, fault.slot, index))
+		return VM_FAULT_FALLBACK;
+	page = fault.slots->page[fault.slot * fault.slots->slot_pages + index];
+
+	spin_lock(&fault.handle->guard_lock);
+	if (fault.handle->owned == fault.slot)
+		ret = compat_insert_pmd(vmf, page, vmf->flags & FAULT_FLAG_WRITE);
+	spin_unlock(&fault.handle->guard_lock);
+	return ret == VM_FAULT_SIGBUS ? tribuf_guard_refuse(&fault) : ret;
+}
+#endif
+
+const struct vm_operations_struct tribuf_guard_vm_ops = {
+	.fault = tribuf_guard_fault,
+#if COMPAT_PMD_PFNMAP
+	.huge_fault = tribuf_guard_huge_fault,
+#endif
+};
