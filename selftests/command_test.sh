@@ -1,0 +1,647 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The tribuf command, end to end: two processes, one channel, KTAP out.
+#   BACKEND=device|shm   which channels (default: device if /dev/tribuf is there)
+#   TRIBUF=FILE          the command (default: the one built in this tree)
+#   command_test.sh [NAME...]   only those tests
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+shopt -s nullglob
+
+TRIBUF=${TRIBUF:-$PWD/build/$(cc -dumpmachine)/bin/tribuf}
+[ -x "$TRIBUF" ] || { echo "1..0 # SKIP $TRIBUF is not built: make tools"; exit 4; }
+[ -c /dev/tribuf ] && present=device || present=shm
+BACKEND=${BACKEND:-$present}
+case $BACKEND in
+device) prefix='' ;;
+shm)    prefix=shm: ;;
+*)      echo "Bail out! BACKEND=$BACKEND is neither device nor shm"; exit 1 ;;
+esac
+
+fail() { echo "# $*" >&2; exit 1; }
+skip() { echo "$*" >"$dir/skip"; exit 4; }
+expect() { # STATUS COMMAND...: runs it, output and errors into out and err
+	local want=$1 status=0
+	shift
+	"$@" >"$dir/out" 2>"$dir/err" || status=$?
+	[ "$status" = "$want" ] || fail "status $status, not $want: $* ($(tail -n 3 "$dir/err"))"
+}
+says() { grep -q -- "$1" "$dir/err" || fail "nothing about '$1' in: $(cat "$dir/err")"; }
+ended() { # PID STATUS
+	local status=0
+	wait "$1" || status=$?
+	[ "$status" = "$2" ] || fail "a process in the background ended with $status, not $2"
+}
+number() { # FILE KEY: a number from flat JSON
+	local value
+	value=$(grep -o "\"$2\":[0-9.e+-]*" "$1" | head -n 1 | cut -d: -f2)
+	[ -n "$value" ] || fail "no number '$2' in $(cat "$1")"
+	echo "$value"
+}
+is() { # FILE KEY VALUE
+	local value
+	value=$(number "$1" "$2") || exit 1
+	[ "$value" = "$3" ] || fail "$2 is $value, not $3"
+}
+until_true() { # COMMAND...: at most 20 s
+	local i
+	for ((i = 0; i < 400; i++)); do
+		"$@" >/dev/null 2>&1 && return
+		sleep 0.05
+	done
+	fail "never came true: $*"
+}
+listed() { "$TRIBUF" ls --json 2>/dev/null | tr '}' '\n' | grep -F "\"name\":\"$ch\"" | grep -q -- "${1:-}"; }
+has_consumer() { listed '"consumer":true'; }
+has_producer() { listed '"producer":true'; }
+lines() { seq 1000000 99999999 | head -c "$1" || true; }	# unlike blocks, no end of them
+non_empty() { [ -s "$1" ]; }
+
+# One file from pub --paced to sub, both checked.
+transfer() { # FRAME-SIZE
+	"$TRIBUF" sub "$ch" "$dir/copy" --stats="$dir/sub.json" --json --timeout 60 2>"$dir/err" &
+	"$TRIBUF" pub "$ch" "$dir/data" --paced --frame-size "$1" --timeout 60 \
+		--stats="$dir/pub.json" --json 2>"$dir/err2" || fail "pub: $? $(cat "$dir/err2")"
+	ended $! 0
+	cmp "$dir/data" "$dir/copy" || fail "the copy differs"
+	cat "$dir/err" "$dir/err2" >"$dir/messages"
+	[ ! -s "$dir/messages" ] || fail "messages: $(cat "$dir/messages")"
+}
+frames_are() {
+	is "$dir/pub.json" published "$1"
+	is "$dir/pub.json" overwritten 0
+	is "$dir/sub.json" taken "$1"
+	is "$dir/sub.json" skipped 0
+}
+
+test_paced_100_MiB_in_64_KiB() { lines 100M >"$dir/data"; transfer 64K; frames_are 1600; }
+test_paced_100_MiB_in_8_MiB() { lines 100M >"$dir/data"; transfer 8M; frames_are 13; }
+test_paced_4_MiB_in_4097() { lines 4M >"$dir/data"; transfer 4097; frames_are 1024; }
+test_paced_20000_of_1_byte() { lines 20000 >"$dir/data"; transfer 1; frames_are 20000; }
+
+test_empty_file_publishes_nothing() {
+	: >"$dir/data"
+	transfer 64K
+	frames_are 0
+}
+
+test_one_partial_frame() {
+	echo hello >"$dir/data"
+	transfer 8M
+	frames_are 1
+}
+
+test_input_from_a_pipe_in_pieces() {
+	"$TRIBUF" sub "$ch" "$dir/copy" --stats="$dir/sub.json" --json &
+	{ printf ab; sleep 0.2; printf c; sleep 0.2; printf defgh; } |
+		"$TRIBUF" pub "$ch" - --paced --frame-size 4
+	ended $! 0
+	[ "$(cat "$dir/copy")" = abcdefgh ] || fail "got $(cat "$dir/copy")"
+	is "$dir/sub.json" taken 2
+}
+
+test_closed_standard_input_is_an_end() {
+	"$TRIBUF" sub "$ch" "$dir/copy" &
+	until_true has_consumer
+	expect 0 "$TRIBUF" pub "$ch" --paced </dev/null
+	ended $! 0
+}
+
+test_full_speed_is_whole_and_adds_up() {
+	local published taken skipped
+	"$TRIBUF" sub "$ch" --verify --stats="$dir/sub.json" --json &
+	until_true has_consumer
+	expect 0 "$TRIBUF" pub "$ch" --pattern --mixed --frame-size 32K --count 20000 \
+		--stats="$dir/pub.json" --json
+	ended $! 0
+	is "$dir/sub.json" torn 0
+	is "$dir/sub.json" disordered 0
+	is "$dir/sub.json" stale_missed 0
+	is "$dir/sub.json" last 20000
+	published=$(number "$dir/pub.json" published)
+	taken=$(number "$dir/sub.json" taken)
+	skipped=$(number "$dir/sub.json" skipped)
+	[[ $taken -gt 4 && $skipped -gt 0 ]] || fail "taken $taken, skipped $skipped"
+	[ "$published" = $((taken + skipped)) ] || fail "$published != $taken + $skipped"
+	is "$dir/pub.json" overwritten "$skipped"
+	is "$dir/sub.json" stale_caught $((4 * taken - 10))	# up to 4 kept per frame
+}
+
+test_verify_notices_other_bytes() {
+	lines 1M >"$dir/data"
+	"$TRIBUF" sub "$ch" --verify --stats="$dir/sub.json" --json 2>"$dir/err" &
+	"$TRIBUF" pub "$ch" "$dir/data" --paced --frame-size 64K
+	ended $! 1
+	is "$dir/sub.json" torn 16
+	says 'are not what'
+}
+
+test_producer_goes_on_while_consumer_is_stopped() {
+	local sub
+	"$TRIBUF" sub "$ch" --verify --stats="$dir/sub.json" --json &
+	sub=$!
+	until_true has_consumer
+	kill -STOP $sub
+	expect 0 timeout 60 "$TRIBUF" pub "$ch" --pattern --frame-size 16K --count 5000
+	kill -CONT $sub
+	ended $sub 0
+	is "$dir/sub.json" torn 0
+	is "$dir/sub.json" last 5000
+}
+
+test_successor_of_a_killed_consumer_loses_nothing() {
+	local sub size first second
+	lines 512K >"$dir/data"
+	"$TRIBUF" pub "$ch" "$dir/data" --paced --frame-size 1K --rate 500 &
+	"$TRIBUF" sub "$ch" "$dir/one" &
+	sub=$!
+	until_true non_empty "$dir/one"
+	kill -KILL $sub
+	wait $sub
+	"$TRIBUF" sub "$ch" "$dir/two" || fail "the successor: $?"
+	ended %1 0
+	first=$(stat -c %s "$dir/one") second=$(stat -c %s "$dir/two") size=524288
+	cmp -n "$first" "$dir/one" "$dir/data" || fail "the first is no beginning"
+	cmp "$dir/two" <(tail -c "$second" "$dir/data") || fail "the second is no end"
+	[ $((first + second)) -ge $size ] || fail "$first and $second: bytes were lost"
+	[ $((first + second)) -le $((size + 1024)) ] || fail "more than one frame came twice"
+}
+
+test_paced_waits_for_the_last_frame() {
+	local pub
+	echo x | "$TRIBUF" pub "$ch" --paced &
+	pub=$!
+	until_true has_producer
+	sleep 0.5
+	kill -0 $pub 2>/dev/null || fail "pub --paced left before its frame was taken"
+	[ "$("$TRIBUF" sub "$ch")" = x ] || fail "wrong frame"
+	ended $pub 0
+}
+
+test_paced_timeout() {
+	echo x >"$dir/data"
+	expect 3 timeout 20 "$TRIBUF" pub "$ch" "$dir/data" --paced --timeout 0.3
+	says timeout
+}
+
+test_sub_timeout_without_a_producer() {
+	expect 3 timeout 20 "$TRIBUF" sub "$ch" --timeout 0.3
+	says timeout
+}
+
+test_sub_timeout_between_frames() {
+	{ echo x; sleep 30; } | "$TRIBUF" pub "$ch" --frame-size 2 &
+	expect 3 timeout 20 "$TRIBUF" sub "$ch" --timeout 1
+	[ "$(cat "$dir/out")" = x ] || fail "no frame before the timeout"
+}
+
+test_roles_are_taken_once() {
+	"$TRIBUF" sub "$ch" >/dev/null &
+	until_true has_consumer
+	expect 6 "$TRIBUF" sub "$ch"
+	says "cannot take frames from $ch"
+	sleep 30 | "$TRIBUF" pub "$ch" &
+	until_true has_producer
+	expect 6 "$TRIBUF" pub "$ch" /dev/null
+	expect 3 "$TRIBUF" sub "$ch" --observe --timeout 0.1
+}
+
+test_observers_see_whole_frames() {
+	local one two
+	"$TRIBUF" sub "$ch" --observe --verify --count 20 --stats="$dir/one.json" --json &
+	one=$!
+	"$TRIBUF" sub "$ch" --observe --verify --count 20 --stats="$dir/two.json" --json &
+	two=$!
+	"$TRIBUF" sub "$ch" --verify &
+	until_true has_consumer
+	until_true listed '"observers":2'
+	"$TRIBUF" pub "$ch" --pattern --mixed --frame-size 64K --duration 60 --rate 2000 &
+	ended $one 0
+	ended $two 0
+	is "$dir/one.json" torn 0
+	is "$dir/two.json" torn 0
+	kill -TERM %4
+	ended %4 143
+	ended %3 0
+}
+
+test_reader_of_the_output_leaves() {
+	"$TRIBUF" pub "$ch" --pattern --frame-size 4K --rate 1000 &
+	"$TRIBUF" sub "$ch" 2>"$dir/err" | head -c 10000 >/dev/null
+	[ "${PIPESTATUS[0]}" = 5 ] || fail "status ${PIPESTATUS[0]}, not 5"
+	[ ! -s "$dir/err" ] || fail "messages: $(cat "$dir/err")"
+}
+
+test_output_is_full() {
+	"$TRIBUF" pub "$ch" --pattern --frame-size 4K --rate 1000 &
+	expect 1 "$TRIBUF" sub "$ch" /dev/full
+	says 'No space left'
+}
+
+test_output_cannot_be_made() {
+	expect 1 "$TRIBUF" sub "$ch" "$dir/no/such"
+	says 'cannot write'
+	listed && fail "the channel was touched all the same"
+	return 0
+}
+
+test_input_cannot_be_read() {
+	expect 1 "$TRIBUF" pub "$ch" "$dir/none"
+	says 'cannot read'
+	expect 1 "$TRIBUF" pub "$ch" "$dir"
+	says 'cannot read'
+}
+
+test_signals_end_cleanly() {
+	local signal status pid
+	for signal in INT:130 TERM:143 HUP:129; do
+		status=${signal#*:} signal=${signal%:*}
+		# INT is ignored in a shell's background jobs, unless a program asks for it.
+		"$TRIBUF" pub "$ch" --pattern --stats="$dir/pub.json" --json &
+		pid=$!
+		"$TRIBUF" sub "$ch" --verify --stats="$dir/sub.json" --json --follow &
+		until_true has_producer
+		until_true has_consumer
+		sleep 0.2
+		kill "-$signal" $pid
+		ended $pid "$status"
+		kill "-$signal" $!	# it sleeps now
+		ended $! "$status"
+		[ "$(number "$dir/pub.json" published)" -gt 0 ] || fail "nothing published"
+		[ "$(number "$dir/sub.json" taken)" -gt 0 ] || fail "nothing taken"
+		until_true is_gone
+	done
+}
+is_gone() { ! listed; }
+
+test_signal_while_input_or_output_blocks() {
+	local pub sub
+	mkfifo "$dir/in" "$dir/full"
+	sleep 60 >"$dir/in" &
+	tail -f /dev/null <"$dir/full" &
+	"$TRIBUF" pub "$ch" "$dir/in" &
+	pub=$!
+	until_true has_producer
+	kill -TERM $pub
+	ended $pub 143
+	"$TRIBUF" pub "$ch" --pattern --frame-size 1M --rate 100 &
+	"$TRIBUF" sub "$ch" "$dir/full" &
+	sub=$!
+	until_true has_consumer
+	sleep 0.3
+	kill -TERM $sub
+	ended $sub 143
+}
+
+test_non_blocking_output() {
+	lines 2M >"$dir/data"
+	"$TRIBUF" pub "$ch" "$dir/data" --paced --frame-size 100000 &
+	perl -MFcntl -e 'fcntl(STDOUT, F_SETFL, O_WRONLY | O_NONBLOCK) or die; exec @ARGV' \
+		"$TRIBUF" sub "$ch" 2>"$dir/err" | { sleep 0.3; cat >"$dir/copy"; }
+	[ "${PIPESTATUS[0]}" = 0 ] || fail "status ${PIPESTATUS[0]}: $(cat "$dir/err")"
+	cmp "$dir/data" "$dir/copy" || fail "the copy differs"
+}
+
+test_create_holds_the_newest_frame() {
+	local keeper
+	expect 2 "$TRIBUF" create "$ch"
+	"$TRIBUF" create "$ch" --slot-size 64K --mode 640 >"$dir/line" &
+	keeper=$!
+	until_true non_empty "$dir/line"
+	listed '"keepers":1' || fail "not listed: $("$TRIBUF" ls --json)"
+	expect 1 "$TRIBUF" create "$ch" --slot-size 64K --excl
+	{ echo one; echo two; } | "$TRIBUF" pub "$ch" --frame-size 4 || fail pub
+	expect 0 "$TRIBUF" info "$ch" --json
+	is "$dir/out" published 2
+	is "$dir/out" keepers 1
+	is "$dir/out" slot_size 65536
+	[ "$("$TRIBUF" sub "$ch")" = two ] || fail "the newest frame was not kept"
+	expect 1 "$TRIBUF" pub "$ch" --frame-size 1M </dev/null
+	says 'do not fit'
+	kill -TERM $keeper
+	ended $keeper 0
+	until_true is_gone
+	expect 1 "$TRIBUF" info "$ch"
+	says "$ch"
+}
+
+test_follow_goes_on_with_the_next_producer() {
+	"$TRIBUF" sub "$ch" "$dir/copy" --follow &
+	until_true has_consumer
+	echo one | "$TRIBUF" pub "$ch" --paced --frame-size 64 || fail "first"
+	echo two | "$TRIBUF" pub "$ch" --paced --frame-size 64 || fail "second"
+	kill -TERM $!
+	ended $! 143
+	[ "$(tr '\n' ' ' <"$dir/copy")" = 'one two ' ] || fail "got $(cat "$dir/copy")"
+}
+
+test_replaced_channel() {
+	local pub sub
+	"$TRIBUF" sub "$ch" >"$dir/one" 2>"$dir/err" &
+	sub=$!
+	{ echo one; sleep 60; } | "$TRIBUF" pub "$ch" --frame-size 4 2>"$dir/err2" &
+	until_true non_empty "$dir/one"
+	echo another | "$TRIBUF" pub "$ch" --frame-size 64 --replace --paced 2>"$dir/err3" &
+	pub=$!
+	ended $sub 4
+	says replaced
+	[ "$("$TRIBUF" sub "$ch")" = another ] || fail "the new channel"
+	ended $pub 0
+}
+
+test_follow_goes_over_to_the_new_channel() {
+	"$TRIBUF" sub "$ch" "$dir/copy" --follow 2>"$dir/err" &
+	{ echo one; sleep 60; } | "$TRIBUF" pub "$ch" --frame-size 4 2>"$dir/err2" &
+	until_true non_empty "$dir/copy"
+	echo another | "$TRIBUF" pub "$ch" --frame-size 64 --replace --paced || fail "pub: $?"
+	kill -TERM %1
+	ended %1 143
+	[ "$(tr '\n' ' ' <"$dir/copy")" = 'one another ' ] || fail "got $(cat "$dir/copy")"
+}
+
+test_replaced_producer_notices() {
+	"$TRIBUF" pub "$ch" --pattern --rate 100 2>"$dir/err" &
+	until_true has_producer
+	expect 0 "$TRIBUF" pub "$ch" --replace --pattern --count 1
+	mv "$dir/err" "$dir/err_of_expect"
+	ended %1 4
+}
+
+test_count_rate_and_loop() {
+	local from to
+	printf 'aabbc' >"$dir/data"
+	"$TRIBUF" sub "$ch" "$dir/copy" &
+	until_true has_consumer
+	from=$(date +%s%N)
+	expect 0 "$TRIBUF" pub "$ch" "$dir/data" --frame-size 2 --loop --count 7 --rate 20 --paced
+	to=$(date +%s%N)
+	ended $! 0
+	[ "$(cat "$dir/copy")" = aabbcaabbcaa ] || fail "got $(cat "$dir/copy")"
+	[ $(((to - from) / 1000000)) -ge 290 ] || fail "7 frames at 20 Hz in less than 0.29 s"
+	: >"$dir/data"
+	expect 0 timeout 20 "$TRIBUF" pub "$ch" "$dir/data" --loop
+	mkfifo "$dir/fifo"
+	echo x >"$dir/fifo" &
+	expect 2 "$TRIBUF" pub "$ch" "$dir/fifo" --loop
+}
+
+test_duration() {
+	expect 0 timeout 20 "$TRIBUF" pub "$ch" --pattern --duration 0.3 --stats="$dir/pub.json" --json
+	[ "$(number "$dir/pub.json" published)" -gt 1 ] || fail "nothing published"
+}
+
+test_joins_a_channel_with_larger_slots() {
+	"$TRIBUF" create "$ch" --slot-size 1M >"$dir/line" &
+	until_true non_empty "$dir/line"
+	"$TRIBUF" sub "$ch" "$dir/copy" --stats="$dir/sub.json" --json &
+	lines 3M >"$dir/data"
+	until_true has_consumer
+	expect 0 "$TRIBUF" pub "$ch" "$dir/data" --paced	# frames as large as its slots
+	ended $! 0
+	cmp "$dir/data" "$dir/copy" || fail "the copy differs"
+	is "$dir/sub.json" taken 3
+}
+
+test_usage_errors() {
+	local line
+	while read -r line; do
+		# shellcheck disable=SC2086  # words on purpose
+		expect 2 "$TRIBUF" $line </dev/null
+		says help
+		[ ! -s "$dir/out" ] || fail "standard output: $line"
+	done <<-END
+		nonsense
+		help nonsense
+		pub
+		pub $ch a b
+		pub $ch --frame-size 0
+		pub $ch --frame-size -1
+		pub $ch --frame-size 4X
+		pub $ch --frame-size 99999999999999999999
+		pub $ch --frame-size 99999999999999T
+		pub $ch --frame-size 8K --slot-size 4K
+		pub $ch --rate 0
+		pub $ch --rate fast
+		pub $ch --count 0
+		pub $ch --mode 999
+		pub $ch --timeout 1
+		pub $ch --timeout -1 --paced
+		pub $ch --loop
+		pub $ch --mixed
+		pub $ch file --pattern
+		pub $ch --nonsense
+		sub
+		sub $ch a b
+		sub $ch --count x
+		sub $ch --timeout x
+		create
+		create $ch
+		create $ch --slot-size 4K --granule 3
+		ls x
+		info
+		doctor x
+		unload x
+		load file nonsense
+	END
+	expect 2 "$TRIBUF"
+	expect 1 "$TRIBUF" pub "${prefix}a/b" </dev/null
+	expect 1 "$TRIBUF" sub "$prefix$(printf 'x%.0s' {1..64})"
+}
+
+test_help_and_manual_agree() {
+	local command option
+	expect 0 "$TRIBUF" --help
+	for command in $(sed -n 's/^  \([a-z]*\) .*/\1/p' "$dir/out" | sed '/^tribuf$/d; /^date$/d'); do
+		expect 0 "$TRIBUF" "$command" --help
+		grep -q "^usage: tribuf $command" "$dir/out" || fail "$command --help"
+		cp "$dir/out" "$dir/help"
+		expect 0 "$TRIBUF" help "$command"
+		cmp "$dir/help" "$dir/out" || fail "help $command is another text"
+		grep -q "^.SS .*tribuf $command" tools/tribuf.1 || fail "the manual lacks $command"
+		for option in $(sed -n 's/^ *\(-., \)\?\(--[a-z-]*\).*/\2/p' "$dir/help"); do
+			sed -n "/^.SS .*tribuf $command/,/^.S[SH] /p" tools/tribuf.1 | sed 's/\\-/-/g' |
+				grep -q -- "$option" || fail "the manual lacks $command $option"
+		done
+	done
+	expect 0 "$TRIBUF" --version
+}
+
+test_json_is_json() {
+	command -v python3 >/dev/null || skip 'no python3 to check JSON with'
+	"$TRIBUF" create "$ch" --slot-size 4K >"$dir/line" &
+	until_true non_empty "$dir/line"
+	"$TRIBUF" ls --json | python3 -c '
+import json, sys
+channel = [c for c in json.load(sys.stdin) if c["name"] == sys.argv[1]][0]
+assert channel["slot_size"] == 4096 and channel["keepers"] == 1 and not channel["leftover"]
+assert channel["mode"] == "0600", channel' "$ch" || fail ls
+	"$TRIBUF" info "$ch" --json | python3 -m json.tool >/dev/null || fail info
+	"$TRIBUF" doctor --json | python3 -c '
+import json, sys
+found = json.load(sys.stdin)
+assert found["findings"] == sum(c["status"] == "problem" for c in found["checks"])' || fail doctor
+	"$TRIBUF" pub "$ch" --pattern --count 1 --json 2>&1 | python3 -m json.tool >/dev/null || fail pub
+	"$TRIBUF" sub "$ch" --verify --json 2>&1 | python3 -m json.tool >/dev/null || fail sub
+}
+
+# strace sees what calls.c must have counted, and beside that what attaching takes,
+# which is the same for few frames and for many.
+test_counted_system_calls_are_those_made() {
+	local frames few many
+	strace -o "$dir/trace" true 2>/dev/null || skip 'no strace, or it may not trace'
+	"$TRIBUF" sub "$ch" --verify --follow &
+	until_true has_consumer
+	for frames in 20 300; do
+		strace -o "$dir/trace" -e trace=ioctl,ppoll,poll,futex,fcntl "$TRIBUF" pub "$ch" \
+			--pattern --frame-size 4K --count $frames --paced --quiet \
+			--stats="$dir/pub.json" --json || fail pub
+		few=${many:-} many=$(number "$dir/pub.json" system_calls) || exit 1
+		[ "$many" -ge $frames ] || fail "a paced producer made $many calls for $frames frames"
+		many=$(($(grep -c '^[a-z]' "$dir/trace") - many))
+	done
+	[ "$few" = "$many" ] || fail "not counted: $few for 20 frames, $many for 300"
+}
+
+# calls.c counts at the functions in WRAPPED; the library must have no other way.
+test_library_enters_the_kernel_only_where_it_is_counted() {
+	local archive wrapped others
+	command -v nm >/dev/null || skip 'no nm'
+	archive=$(dirname "$TRIBUF")/../lib/libtribuf.a
+	[ -e "$archive" ] || skip 'libtribuf.a is not there'
+	wrapped=$(sed -n 's/^WRAPPED *:= *//p' tools/Makefile | tr ' ' '|')
+	# Not the frame path: attaching, detaching; and what stays in user space.
+	others='open|open64|openat|openat64|close|mmap|mmap64|munmap|madvise|fstat|fstat64|fstatat|fstatat64'
+	others+='|stat|stat64|lstat|lstat64|ftruncate|ftruncate64|fallocate|fallocate64|posix_fallocate|posix_fallocate64'
+	others+='|unlink|unlinkat|link|linkat|rename|renameat|renameat2|mkstemp|mkstemp64|mkostemp|fchmod|fchown|umask'
+	others+='|opendir|readdir|readdir64|closedir|dirfd|fdopendir|sysconf|getpid|geteuid|getegid|getuid|getgid'
+	others+='|clock_gettime|pread|pread64|pwrite|pwrite64|memfd_create|flock|getrandom|gettid|sched_yield|statfs|fstatfs|readlink'
+	others+='|calloc|malloc|free|mem[a-z]*|str[a-z]*|v?snprintf|__errno_location|__tls_get_addr|_GLOBAL_OFFSET_TABLE_'
+	others+='|pthread_[a-z_]*|abort|qsort|__stack_chk_fail|fchownat|fchmodat|usleep|nanosleep|clock_nanosleep|shm_open|shm_unlink'
+	nm -u "$archive" | awk 'NF == 2 { print $2 }' | sort -u |
+		comm -23 - <(nm --defined-only "$archive" | awk 'NF == 3 { print $3 }' | sort -u) |
+		grep -vxE "$wrapped|$others" >"$dir/unknown"
+	[ ! -s "$dir/unknown" ] || fail "not counted: $(tr '\n' ' ' <"$dir/unknown")"
+}
+
+test_doctor() {
+	if [ "$BACKEND" = device ]; then
+		expect 0 "$TRIBUF" doctor
+		grep -q '^ok *loaded *this build' "$dir/out" || fail "$(cat "$dir/out")"
+	elif [ ! -c /dev/tribuf ]; then
+		expect 1 "$TRIBUF" doctor
+		grep -q '^PROBLEM' "$dir/out" || fail "$(cat "$dir/out")"
+		grep -q -- '->' "$dir/out" || fail "no remedy"
+	fi
+}
+
+test_ls_names_leftovers() {
+	[ "$BACKEND" = shm ] || skip 'the kernel leaves nothing behind'
+	"$TRIBUF" create "$ch" --slot-size 4K >"$dir/line" &
+	until_true non_empty "$dir/line"
+	listed '"leftover":false' || fail "a live channel is called a leftover"
+	kill -KILL $!
+	wait $!
+	listed '"leftover":true' || fail "not listed: $("$TRIBUF" ls)"
+	"$TRIBUF" doctor | grep -q 'left by processes' || fail doctor
+	echo x | "$TRIBUF" pub "$ch" --frame-size 4K || fail "the name cannot be used again"
+	until_true is_gone
+}
+
+root_and_device() {
+	[ "$BACKEND" = device ] || skip 'for the device only'
+	[ "$(id -u)" = 0 ] || skip 'must be root'
+}
+as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+
+test_unload_says_who_uses_it() {
+	root_and_device
+	"$TRIBUF" create "$ch" --slot-size 4K >"$dir/line" &
+	until_true non_empty "$dir/line"
+	expect 6 "$TRIBUF" unload
+	says "process $! (tribuf)"
+	kill $!
+	wait $!
+}
+
+test_load_and_unload() {
+	root_and_device
+	expect 0 "$TRIBUF" load
+	grep -q 'this very build' "$dir/out" || fail "$(cat "$dir/out")"
+	expect 0 "$TRIBUF" unload
+	expect 0 "$TRIBUF" unload
+	grep -q 'not loaded' "$dir/out" || fail "$(cat "$dir/out")"
+	expect 1 "$TRIBUF" doctor
+	expect 1 "$TRIBUF" pub "$ch" /dev/null
+	says load
+	expect 0 "$TRIBUF" ls
+	expect 0 "$TRIBUF" load channel_bytes_max=1048576
+	[ "$(cat /sys/module/tribuf/parameters/channel_bytes_max)" = 1048576 ] || fail parameter
+	expect 0 "$TRIBUF" unload
+	expect 0 "$TRIBUF" load
+	until_true test -c /dev/tribuf
+}
+
+test_load_says_why_it_cannot() {
+	local other
+	root_and_device
+	expect 1 as_nobody "$TRIBUF" unload
+	says 'no right'
+	expect 0 "$TRIBUF" unload
+	expect 1 as_nobody "$TRIBUF" load
+	says 'no right'
+	expect 1 "$TRIBUF" load "$dir/none.ko"
+	says 'no such file'
+	expect 1 "$TRIBUF" load /etc/passwd
+	says 'no kernel module'
+	expect 1 "$TRIBUF" load channel_bytes_max=many
+	says modinfo
+	for other in build/*/tribuf.ko; do
+		[ "$other" = "build/$(uname -r)/tribuf.ko" ] && continue
+		expect 1 "$TRIBUF" load "$other"
+		says 'was built for kernel'
+	done
+	expect 0 "$TRIBUF" load
+	until_true test -c /dev/tribuf
+}
+
+test_nothing_is_left() {
+	expect 0 "$TRIBUF" ls
+	grep -F "command-test-$$" "$dir/out" && fail "left behind"
+	return 0
+}
+
+# What a test leaves running ends by TERM, to leave nothing in turn; STOP is over first.
+end_jobs() {
+	local job
+	exec 2>/dev/null	# no word about each of them
+	for job in $(jobs -p); do
+		kill -CONT "$job"
+		kill -TERM "$job"
+	done
+	wait
+}
+
+run() { # TEST...: each in a shell of its own, with a folder and a channel
+	local test status passed=0 failed=0 skipped=0 i=0 dir ch
+	echo "TAP version 13"
+	echo "1..$#"
+	for test; do
+		dir=$(mktemp -d) ch=${prefix}command-test-$$-$((++i))
+		( trap end_jobs EXIT; "$test" )
+		status=$?
+		case $status in
+		0) echo "ok $i ${test#test_}"; passed=$((passed + 1)) ;;
+		4) echo "ok $i ${test#test_} # SKIP $(cat "$dir/skip")"; skipped=$((skipped + 1)) ;;
+		*) echo "not ok $i ${test#test_}"; failed=$((failed + 1)) ;;
+		esac
+		rm -rf "$dir"
+	done
+	echo "# Totals: pass:$passed fail:$failed xfail:0 xpass:0 skip:$skipped error:0 ($BACKEND)"
+	[ $failed = 0 ]
+}
+
+# Those that unload the module and look for what is left come last.
+all=$(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p' |
+	grep -v -e load -e nothing_is_left)
+# shellcheck disable=SC2086,SC2046  # words on purpose
+run $(for name; do echo "test_${name#test_}"; done | grep . ||
+	echo $all test_unload_says_who_uses_it test_load_and_unload test_load_says_why_it_cannot test_nothing_is_left)

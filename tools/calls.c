@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * Counts the system calls that libtribuf makes. The linker redirects the calls
+ * into libc by which the library enters the kernel to the functions below (see
+ * WRAPPED in the Makefile, and the test that holds that list against the library's
+ * symbols), so that "no system call per frame" is a number and not a promise.
+ */
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+#include "tool.h"
+
+int __real_ioctl(int fd, unsigned long request, ...);
+int __real_fcntl(int fd, int command, ...);
+int __real_fcntl64(int fd, int command, ...);
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __real_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+		 const sigset_t *mask);
+long __real_syscall(long number, ...);
+
+int __wrap_ioctl(int fd, unsigned long request, ...);
+int __wrap_fcntl(int fd, int command, ...);
+int __wrap_fcntl64(int fd, int command, ...);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+		 const sigset_t *mask);
+long __wrap_syscall(long number, ...);
+
+static struct calls made;
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+	va_list args;
+	void *argument;
+
+	va_start(args, request);
+	argument = va_arg(args, void *);
+	va_end(args);
+	if (request == TRIBUF_IOC_RING)
+		made.rings++;
+	else
+		made.other++;
+	return __real_ioctl(fd, request, argument);
+}
+
+int __wrap_fcntl(int fd, int command, ...)
+{
+	va_list args;
+	void *argument;
+
+	va_start(args, command);
+	argument = va_arg(args, void *);
+	va_end(args);
+	made.other++;
+	return __real_fcntl(fd, command, argument);
+}
+
+int __wrap_fcntl64(int fd, int command, ...)
+{
+	va_list args;
+	void *argument;
+
+	va_start(args, command);
+	argument = va_arg(args, void *);
+	va_end(args);
+	made.other++;
+	return __real_fcntl64(fd, command, argument);
+}
+
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+	made.waits++;
+	return __real_poll(fds, count, timeout);
+}
+
+int __wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+		 const sigset_t *mask)
+{
+	made.waits++;
+	return __real_ppoll(fds, count, timeout, mask);
+}
+
+static void count_futex(long operation)
+{
+	switch (operation & FUTEX_CMD_MASK) {
+	case FUTEX_WAKE:
+	case FUTEX_WAKE_BITSET:
+		made.rings++;
+		break;
+	default:
+		made.waits++;
+	}
+}
+
+long __wrap_syscall(long number, ...)
+{
+	va_list args;
+	long a[6];
+
+	va_start(args, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(args, long);
+	va_end(args);
+	if (number == SYS_futex)
+		count_futex(a[1]);
+	else
+		made.other++;
+	return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+int poll_uncounted(int fd, short events)
+{
+	struct pollfd wait = { .fd = fd, .events = events };
+
+	return __real_poll(&wait, 1, -1);
+}
+
+struct calls calls_made(void)
+{
+	return made;
+}
+
+struct calls calls_since(struct calls start)
+{
+	return (struct calls){ made.rings - start.rings, made.waits - start.waits,
+			       made.other - start.other };
+}
+
+uint64_t calls_total(struct calls calls)
+{
+	return calls.rings + calls.waits + calls.other;
+}
+
+double per_frame(struct calls calls, uint64_t frames)
+{
+	return frames ? (double)calls_total(calls) / (double)frames : 0;
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/* Just enough to write JSON. Names and comments may hold any byte. */
+#include <inttypes.h>
+#include "tool.h"
+
+/* How many bytes the UTF-8 sequence at @at has; 0: it is none. */
+static int sequence(const unsigned char *at)
+{
+	int more = at[0] >= 0xf0 && at[0] < 0xf5 ? 3 : at[0] >= 0xe0 && at[0] < 0xf0 ? 2 :
+		   at[0] >= 0xc2 && at[0] < 0xe0 ? 1 : 0;
+
+	for (int i = 1; i <= more; i++)
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	return more ? more + 1 : 0;
+}
+
+static void text(FILE *out, const char *string)
+{
+	int length;
+
+	fputc('"', out);
+	for (; *string; string++) {
+		unsigned char c = (unsigned char)*string;
+
+		if (c == '"' || c == '\\')
+			fprintf(out, "\\%c", c);
+		else if (c >= 0x20 && c < 0x7f)
+			fputc(c, out);
+		else if ((length = sequence((const unsigned char *)string)))
+			fwrite(string, 1, (size_t)length, out), string += length - 1;
+		else		/* no UTF-8: as Latin-1, so that the JSON is valid all the same */
+			fprintf(out, "\\u%04x", c);
+	}
+	fputc('"', out);
+}
+
+static void start(struct json *json, const char *key)
+{
+	if (json->comma)
+		fputc(',', json->out);
+	json->comma = true;
+	if (key) {
+		text(json->out, key);
+		fputc(':', json->out);
+	}
+}
+
+void json_open(struct json *json, const char *key, char bracket)
+{
+	start(json, key);
+	fputc(bracket, json->out);
+	json->comma = false;
+}
+
+void json_close(struct json *json, char bracket)
+{
+	fputc(bracket, json->out);
+	json->comma = true;
+}
+
+void json_string(struct json *json, const char *key, const char *value)
+{
+	start(json, key);
+	text(json->out, value);
+}
+
+void json_unsigned(struct json *json, const char *key, uint64_t value)
+{
+	start(json, key);
+	fprintf(json->out, "%" PRIu64, value);
+}
+
+void json_real(struct json *json, const char *key, double value)
+{
+	start(json, key);
+	fprintf(json->out, "%.9g", value);
+}
+
+void json_boolean(struct json *json, const char *key, bool value)
+{
+	start(json, key);
+	fputs(value ? "true" : "false", json->out);
+}
