@@ -25,7 +25,8 @@
  *	    tribuf_handle.wq.lock	sleepers, against clearing their bit
  *
  *	tribuf_handle.lock		swaps by the kernel, against the role's end
- *	  tribuf_handle.wq.lock		of a peer that is rung
+ *	  tribuf_handle.guard_lock
+ *	  tribuf_handle.wq.lock		its own, or that of a peer that is rung
  *
  * User memory is never touched under any of them: a fault takes mmap_lock and
  * then map_lock.
@@ -161,7 +162,7 @@ struct tribuf_channel {
  * @owner: OWNED: the file table whose end ends the role; only compared
  * @tgid: process that attached
  * @lock: held while the kernel swaps for this handle; taken to end the role
- * @ended: (written under @lock, then under map_lock) the role is over
+ * @ended: (written under @lock and wq.lock) the role is over
  * @owned: guarded: the slot that this handle may map, or TRIBUF_OWNED_NONE. Written
  *	under @lock, taken away under @guard_lock too; how faults read it: guard.c
  * @guard_lock: a 2 MiB entry being set, against @owned being taken away

@@ -93,7 +93,10 @@ void tribuf_handle_end(struct tribuf_handle *handle)
 
 	mutex_lock(&handle->lock);
 	ended = handle->ended;
+	/* A ring that comes later clears no bit that may be the successor's by then. */
+	spin_lock_irq(&handle->wq.lock);
 	WRITE_ONCE(handle->ended, true);
+	spin_unlock_irq(&handle->wq.lock);
 	if (!ended && handle->channel->guarded)
 		tribuf_guard_take(handle);
 	mutex_unlock(&handle->lock);

@@ -143,6 +143,15 @@ static int tribuf_take_observer(struct tribuf_handle *handle, struct tribuf_acqu
 		generation = smp_load_acquire(&desc->generation);
 		tribuf_desc_copy((u32 *)&frame->desc, (u32 *)desc);
 		smp_rmb();	/* pairs with the barrier after the odd generation at begin */
+		/*
+		 * The slot may have been recycled, and described anew for a frame
+		 * that is not published yet and never will be if its producer
+		 * dies. One that is still the newest, and then still has its
+		 * generation, is the frame that was published.
+		 */
+		if (tribuf_word_newest(tribuf_word(channel)) != frame->slot)
+			continue;
+		smp_rmb();	/* the word before the generation, as the producer wrote them */
 		if (generation & 1 || READ_ONCE(desc->generation) != generation)
 			continue;
 		frame->desc.generation = generation;

@@ -15,7 +15,9 @@
  *
  * Who clears the bit: a ring that finds the queue empty, under the queue's lock.
  * A sleeper that queues later finds the bit clear, for it looks after having had
- * that lock; one that queued before keeps it set. So a queue entry that stays
+ * that lock; one that queued before keeps it set. A ring that was on its way to
+ * a peer whose role has ended clears nothing: the bit is its successor's, who has
+ * another queue. So a queue entry that stays
  * (epoll, multishot poll) gets every edge, and none of it depends on the events
  * asked for, since EPOLL_CTL_MOD changes those without coming here to queue.
  */
@@ -102,7 +104,14 @@ static void tribuf_arm(struct tribuf_handle *handle)
 	struct tribuf_channel *channel = handle->channel;
 	u32 bit = tribuf_bit_of(handle);
 
-	if (!bit || tribuf_alive(handle) || atomic_read(channel->word) & bit)
+	if (!bit || tribuf_alive(handle))
+		return;
+	/*
+	 * We are in the channel's lists before we look. Pairs with the barrier in
+	 * tribuf_ring_observers(), which looks through the list after clearing.
+	 */
+	smp_mb();
+	if (atomic_read(channel->word) & bit)
 		return;
 	/* Ordered against the look that follows by being on the same word. */
 	atomic_or(bit, channel->word);
@@ -197,7 +206,7 @@ static bool tribuf_queue_check(struct tribuf_handle *handle, u32 bit)
 
 	spin_lock_irqsave(&handle->wq.lock, flags);
 	waiting = waitqueue_active(&handle->wq);	/* under its lock: exact */
-	if (!waiting && atomic_read(word) & bit)
+	if (!waiting && !READ_ONCE(handle->ended) && atomic_read(word) & bit)
 		atomic_andnot(bit, word);
 	spin_unlock_irqrestore(&handle->wq.lock, flags);
 	return waiting;
@@ -243,7 +252,7 @@ static bool tribuf_ring_observers(struct tribuf_channel *channel)
 
 	if (!tribuf_observer_waits(channel)) {
 		atomic_andnot(TRIBUF_WATCHED, channel->word);
-		smp_mb__after_atomic();	/* pairs with the queue's lock in poll_wait() */
+		smp_mb__after_atomic();	/* pairs with tribuf_arm() */
 		if (!tribuf_observer_waits(channel))
 			return false;
 		atomic_or(TRIBUF_WATCHED, channel->word);
