@@ -10,6 +10,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_READ	/* older C libraries */
+#define MADV_POPULATE_READ	22
+#define MADV_POPULATE_WRITE	23
+#endif
+
 #define SHM_PREFIX	"shm:"
 #define HUGE_ALIGNMENT	(2ull << 20)	/* of slots that the kernel can map by 2 MiB entries */
 
@@ -103,19 +108,34 @@ static void *huge_address(size_t length)
 }
 
 /*
- * One region of the handle's descriptor, populated, so that the frame path does
- * not fault. Not for a forked child: its parent holds the role. NULL: errno.
+ * A part of the channel. Not for a forked child: its parent holds the role.
+ * NULL: errno.
  */
 void *map_pages(const struct handle *h, size_t length, int protection, uint64_t offset)
 {
 	void *hint = offset && offset % HUGE_ALIGNMENT == 0 ? huge_address(length) : NULL;
-	void *start = mmap(hint, length, protection, MAP_SHARED | MAP_POPULATE, h->fd,
+	void *start = mmap(hint, length, protection, MAP_SHARED, h->fd,
 			   (off_t)offset);
 
 	if (start == MAP_FAILED)
 		return NULL;
 	madvise(start, length, MADV_DONTFORK);
 	return start;
+}
+
+/*
+ * So that the frame path does not fault. One by one, for MAP_POPULATE would end
+ * at the gap behind the first slot. Where the kernel is too old for it (before
+ * 5.14), the first frames fault instead.
+ */
+static void populate_slots(const struct handle *h, const struct tribuf_geometry *g)
+{
+	int how = h->role == TRIBUF_PRODUCER ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+	unsigned char *slot = h->slots_map;
+	uint32_t i;
+
+	for (i = 0; i < TRIBUF_SLOTS; i++, slot += g->slot_stride)
+		madvise(slot, (size_t)g->slot_size, how);
 }
 
 static int map_slots(struct handle *h, const struct tribuf_geometry *g)
@@ -126,7 +146,10 @@ static int map_slots(struct handle *h, const struct tribuf_geometry *g)
 	h->slots_length = (size_t)((TRIBUF_SLOTS - 1) * g->slot_stride +
 				   ((g->slot_size + g->page_size - 1) & -(uint64_t)g->page_size));
 	h->slots_map = map_pages(h, h->slots_length, protection, g->slots_offset);
-	return h->slots_map ? 0 : map_failed("slots");
+	if (!h->slots_map)
+		return map_failed("slots");
+	populate_slots(h, g);
+	return 0;
 }
 
 /* Map all that the role has a right to, once the geometry is known. */
@@ -202,9 +225,8 @@ void tribuf_close(struct tribuf *handle)
 	destroy(h);
 }
 
-static int check_options(const struct tribuf_options *o, const char *name)
+static int check_struct(const struct tribuf_options *o)
 {
-	bool nameless = o->flags & (TRIBUF_ANONYMOUS | TRIBUF_BY_FD);
 	size_t i;
 
 	if (o->size != sizeof(*o))
@@ -216,13 +238,46 @@ static int check_options(const struct tribuf_options *o, const char *name)
 	if (o->role < TRIBUF_PRODUCER || o->role > TRIBUF_KEEPER)
 		return fail(EINVAL, "%u is no role: use TRIBUF_PRODUCER, _CONSUMER, _OBSERVER or _KEEPER",
 			    o->role);
-	if (o->flags & ~TRIBUF_ATTACH_FLAGS)
-		return fail(EINVAL, "unknown flags %#x", o->flags & ~TRIBUF_ATTACH_FLAGS);
-	if (!name && !nameless)
-		return fail(EINVAL, "no name: give one, or TRIBUF_ANONYMOUS or TRIBUF_BY_FD");
-	if (o->flags & TRIBUF_CREATE && !o->slot_size)
-		return fail(EINVAL, "TRIBUF_CREATE needs a slot_size");
+	if (o->mode & ~0777u)
+		return fail(EINVAL, "a mode of %#o: only permission bits are allowed", o->mode);
+	if (o->granule & (o->granule - 1) || o->granule > TRIBUF_GRANULE_MAX)
+		return fail(EINVAL, "a granule of %u bytes: use a power of two of at most %d, or 0",
+			    o->granule, TRIBUF_GRANULE_MAX);
 	return 0;
+}
+
+/* Do the flags go together, and with the rest? The kernel asks the same. */
+static int check_flags(const struct tribuf_options *o)
+{
+	uint32_t flags = o->flags;
+
+	if (flags & ~TRIBUF_ATTACH_FLAGS)
+		return fail(EINVAL, "unknown flags %#x", flags & ~TRIBUF_ATTACH_FLAGS);
+	if (flags & TRIBUF_CREATE && !o->slot_size)
+		return fail(EINVAL, "TRIBUF_CREATE needs a slot_size");
+	if (flags & (TRIBUF_EXCL | TRIBUF_REPLACE | TRIBUF_ANONYMOUS) && !(flags & TRIBUF_CREATE))
+		return fail(EINVAL, "TRIBUF_EXCL, TRIBUF_REPLACE and TRIBUF_ANONYMOUS go with TRIBUF_CREATE");
+	if (flags & TRIBUF_REPLACE &&
+	    (flags & (TRIBUF_EXCL | TRIBUF_ANONYMOUS) || o->role != TRIBUF_PRODUCER))
+		return fail(EINVAL, "TRIBUF_REPLACE is for a producer, without TRIBUF_EXCL and TRIBUF_ANONYMOUS");
+	if (flags & TRIBUF_PENDING && !(flags & TRIBUF_CREATE) && (o->slot_size || o->granule))
+		return fail(EINVAL, "TRIBUF_PENDING takes the creator's geometry: leave slot_size and granule 0");
+	if (flags & TRIBUF_BY_FD && flags & (TRIBUF_CREATE | TRIBUF_PENDING))
+		return fail(EINVAL, "TRIBUF_BY_FD is for an existing channel: leave out TRIBUF_CREATE and TRIBUF_PENDING");
+	if (!(flags & TRIBUF_BY_FD) && (o->grants || o->fd != -1))
+		return fail(EINVAL, "fd and grants go with TRIBUF_BY_FD: else -1 and 0");
+	return 0;
+}
+
+static int check_options(const struct tribuf_options *o, const char *name)
+{
+	int err = check_struct(o);
+
+	if (!err)
+		err = check_flags(o);
+	if (!err && !name && !(o->flags & (TRIBUF_ANONYMOUS | TRIBUF_BY_FD)))
+		err = fail(EINVAL, "no name: give one, or TRIBUF_ANONYMOUS or TRIBUF_BY_FD");
+	return err;
 }
 
 static int check_name(const char *name)

@@ -327,28 +327,20 @@ static int shm_observe(struct handle *h, struct tribuf_acquired *told)
 
 /* ---- opening and closing ---- */
 
-static int check_flags(const struct tribuf_options *o)
+/* What only the kernel can do. */
+static int check_supported(const struct tribuf_options *o)
 {
 	if (o->flags & TRIBUF_GUARDED)
 		return fail(ENOTSUP, "no memory can be guarded without the kernel: use a channel of /dev/tribuf");
 	if (o->flags & (TRIBUF_ANONYMOUS | TRIBUF_BY_FD))
 		return fail(ENOTSUP, "shm channels have names only: use a channel of /dev/tribuf to pass handles");
-	if (o->flags & TRIBUF_REPLACE && (!(o->flags & TRIBUF_CREATE) ||
-					  o->role != TRIBUF_PRODUCER))
-		return fail(EINVAL, "TRIBUF_REPLACE is for a producer, together with TRIBUF_CREATE");
-	if (o->flags & TRIBUF_EXCL && !(o->flags & TRIBUF_CREATE))
-		return fail(EINVAL, "TRIBUF_EXCL goes with TRIBUF_CREATE");
-	if (o->mode & ~0777u)
-		return fail(EINVAL, "a mode of %#o: only permission bits are allowed", o->mode);
-	if (o->grants)
-		return fail(EINVAL, "grants go with TRIBUF_BY_FD");
 	return 0;
 }
 
 static int open_channel(struct handle *h, const char *name, const struct tribuf_options *o)
 {
 	struct tribuf_info_args info;
-	int err = check_flags(o);
+	int err = check_supported(o);
 
 	if (err)
 		return err;

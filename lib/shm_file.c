@@ -121,9 +121,6 @@ static int set_geometry(struct handle *h, const struct tribuf_options *o)
 	uint64_t offset = SHM_PAGES * page, bytes;
 	int err;
 
-	if (granule & (granule - 1) || granule > TRIBUF_GRANULE_MAX)
-		return fail(EINVAL, "a granule of %u bytes: use a power of two of at most %d",
-			    granule, TRIBUF_GRANULE_MAX);
 	if (stride < o->slot_size ||
 	    __builtin_mul_overflow(stride, (uint64_t)TRIBUF_SLOTS, &bytes) ||
 	    bytes > (uint64_t)INT64_MAX - offset || bytes > SIZE_MAX / 2)
