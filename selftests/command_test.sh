@@ -59,6 +59,7 @@ non_empty() { [ -s "$1" ]; }
 # One file from pub --paced to sub, both checked.
 transfer() { # FRAME-SIZE
 	"$TRIBUF" sub "$ch" "$dir/copy" --stats="$dir/sub.json" --json --timeout 60 2>"$dir/err" &
+	until_true has_consumer		# who sends nothing does not wait for it
 	"$TRIBUF" pub "$ch" "$dir/data" --paced --frame-size "$1" --timeout 60 \
 		--stats="$dir/pub.json" --json 2>"$dir/err2" || fail "pub: $? $(cat "$dir/err2")"
 	ended $! 0
@@ -149,16 +150,17 @@ test_producer_goes_on_while_consumer_is_stopped() {
 }
 
 test_successor_of_a_killed_consumer_loses_nothing() {
-	local sub size first second
+	local pub sub size first second
 	lines 512K >"$dir/data"
 	"$TRIBUF" pub "$ch" "$dir/data" --paced --frame-size 1K --rate 500 &
+	pub=$!
 	"$TRIBUF" sub "$ch" "$dir/one" &
 	sub=$!
 	until_true non_empty "$dir/one"
 	kill -KILL $sub
 	wait $sub
 	"$TRIBUF" sub "$ch" "$dir/two" || fail "the successor: $?"
-	ended %1 0
+	ended $pub 0
 	first=$(stat -c %s "$dir/one") second=$(stat -c %s "$dir/two") size=524288
 	cmp -n "$first" "$dir/one" "$dir/data" || fail "the first is no beginning"
 	cmp "$dir/two" <(tail -c "$second" "$dir/data") || fail "the second is no end"
@@ -206,22 +208,24 @@ test_roles_are_taken_once() {
 }
 
 test_observers_see_whole_frames() {
-	local one two
+	local one two pub sub
 	"$TRIBUF" sub "$ch" --observe --verify --count 20 --stats="$dir/one.json" --json &
 	one=$!
 	"$TRIBUF" sub "$ch" --observe --verify --count 20 --stats="$dir/two.json" --json &
 	two=$!
 	"$TRIBUF" sub "$ch" --verify &
+	sub=$!
 	until_true has_consumer
 	until_true listed '"observers":2'
 	"$TRIBUF" pub "$ch" --pattern --mixed --frame-size 64K --duration 60 --rate 2000 &
+	pub=$!
 	ended $one 0
 	ended $two 0
 	is "$dir/one.json" torn 0
 	is "$dir/two.json" torn 0
-	kill -TERM %4
-	ended %4 143
-	ended %3 0
+	kill -TERM $pub
+	ended $pub 143
+	ended $sub 0
 }
 
 test_reader_of_the_output_leaves() {
@@ -349,21 +353,25 @@ test_replaced_channel() {
 }
 
 test_follow_goes_over_to_the_new_channel() {
+	local sub
 	"$TRIBUF" sub "$ch" "$dir/copy" --follow 2>"$dir/err" &
+	sub=$!
 	{ echo one; sleep 60; } | "$TRIBUF" pub "$ch" --frame-size 4 2>"$dir/err2" &
 	until_true non_empty "$dir/copy"
 	echo another | "$TRIBUF" pub "$ch" --frame-size 64 --replace --paced || fail "pub: $?"
-	kill -TERM %1
-	ended %1 143
+	kill -TERM $sub
+	ended $sub 143
 	[ "$(tr '\n' ' ' <"$dir/copy")" = 'one another ' ] || fail "got $(cat "$dir/copy")"
 }
 
 test_replaced_producer_notices() {
-	"$TRIBUF" pub "$ch" --pattern --rate 100 2>"$dir/err" &
+	local pub
+	"$TRIBUF" pub "$ch" --pattern --rate 100 2>"$dir/err2" &
+	pub=$!
 	until_true has_producer
 	expect 0 "$TRIBUF" pub "$ch" --replace --pattern --count 1
-	mv "$dir/err" "$dir/err_of_expect"
-	ended %1 4
+	ended $pub 4
+	grep -q replaced "$dir/err2" || fail "$(cat "$dir/err2")"
 }
 
 test_count_rate_and_loop() {
@@ -450,6 +458,7 @@ test_usage_errors() {
 test_help_and_manual_agree() {
 	local command option
 	expect 0 "$TRIBUF" --help
+	# shellcheck disable=SC2013  # words
 	for command in $(sed -n 's/^  \([a-z]*\) .*/\1/p' "$dir/out" | sed '/^tribuf$/d; /^date$/d'); do
 		expect 0 "$TRIBUF" "$command" --help
 		grep -q "^usage: tribuf $command" "$dir/out" || fail "$command --help"
@@ -457,6 +466,7 @@ test_help_and_manual_agree() {
 		expect 0 "$TRIBUF" help "$command"
 		cmp "$dir/help" "$dir/out" || fail "help $command is another text"
 		grep -q "^.SS .*tribuf $command" tools/tribuf.1 || fail "the manual lacks $command"
+		# shellcheck disable=SC2013
 		for option in $(sed -n 's/^ *\(-., \)\?\(--[a-z-]*\).*/\2/p' "$dir/help"); do
 			sed -n "/^.SS .*tribuf $command/,/^.S[SH] /p" tools/tribuf.1 | sed 's/\\-/-/g' |
 				grep -q -- "$option" || fail "the manual lacks $command $option"
@@ -610,24 +620,30 @@ test_nothing_is_left() {
 }
 
 # What a test leaves running ends by TERM, to leave nothing in turn; STOP is over first.
-end_jobs() {
-	local job
-	exec 2>/dev/null	# no word about each of them
-	for job in $(jobs -p); do
-		kill -CONT "$job"
-		kill -TERM "$job"
+end_group() { # PID OF ITS FIRST PROCESS
+	local i
+	kill -TERM -- "-$1" && kill -CONT -- "-$1"
+	for ((i = 0; i < 100; i++)); do
+		kill -0 -- "-$1" || return
+		sleep 0.05
 	done
-	wait
-}
+	kill -KILL -- "-$1"
+} 2>/dev/null
 
 run() { # TEST...: each in a shell of its own, with a folder and a channel
-	local test status passed=0 failed=0 skipped=0 i=0 dir ch
+	local test status passed=0 failed=0 skipped=0 i=0 dir ch from
 	echo "TAP version 13"
 	echo "1..$#"
 	for test; do
 		dir=$(mktemp -d) ch=${prefix}command-test-$$-$((++i))
-		( trap end_jobs EXIT; "$test" )
+		from=$SECONDS
+		set -m		# a process group for the test and all that it starts
+		"$test" &
+		set +m
+		wait $! 2>/dev/null
 		status=$?
+		end_group $!
+		[ $((SECONDS - from)) -lt 10 ] || echo "# ${test#test_}: $((SECONDS - from)) s"
 		case $status in
 		0) echo "ok $i ${test#test_}"; passed=$((passed + 1)) ;;
 		4) echo "ok $i ${test#test_} # SKIP $(cat "$dir/skip")"; skipped=$((skipped + 1)) ;;
