@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the suites of the library share: each case runs on both backends, from
+ * one source. On machines without the module the device's half is skipped.
+ */
+#ifndef SELFTESTS_LIB_H
+#define SELFTESTS_LIB_H
+
+#include "common.h"
+
+#include <tribuf.h>
+
+/* @prefix of a channel's name: "" or "shm:". */
+#define BACKENDS(fixture)						\
+	FIXTURE_VARIANT(fixture) { const char *prefix; };		\
+	FIXTURE_VARIANT_ADD(fixture, device) { .prefix = "" };		\
+	FIXTURE_VARIANT_ADD(fixture, shm) { .prefix = "shm:" }
+
+#define on_device(variant)	(!(variant)->prefix[0])
+
+/* In FIXTURE_SETUP; 255 is a skip, which this harness else only allows in a test. */
+#define REQUIRE_BACKEND(variant) do {					\
+	if (on_device(variant) && access(DEVICE, F_OK))			\
+		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");	\
+} while (0)
+
+helper const char *channel_name(const char *prefix)
+{
+	static char name[TRIBUF_NAME_SIZE + 8];
+
+	snprintf(name, sizeof(name), "%s%s", prefix, test_name());
+	return name;
+}
+
+helper struct tribuf_options options(uint32_t role, uint32_t flags, uint64_t slot_size)
+{
+	struct tribuf_options o = TRIBUF_OPTIONS_INIT;
+
+	o.role = role;
+	o.flags = flags;
+	o.slot_size = slot_size;
+	return o;
+}
+
+/* A handle or NULL; @err: out: the error. */
+helper int open_as(struct tribuf **handle, const char *name, uint32_t role, uint32_t flags,
+		   uint64_t slot_size)
+{
+	struct tribuf_options o = options(role, flags, slot_size);
+
+	*handle = NULL;
+	return tribuf_open(handle, name, &o);
+}
+
+/* Whatever the channel's file or entry would be: nothing of it is left. */
+helper bool channel_is_gone(const char *name)
+{
+	struct tribuf *keeper;
+	char path[128];
+	int err = open_as(&keeper, name, TRIBUF_KEEPER, 0, 0);
+
+	if (!err)
+		tribuf_close(keeper);
+	if (strncmp(name, "shm:", 4))
+		return err == -ENOENT;
+	snprintf(path, sizeof(path), "/dev/shm/tribuf.%s", name + 4);
+	return err == -ENOENT && access(path, F_OK);
+}
+
+/* Publish the next frame of the pattern in common.h: its number, or -errno. */
+helper int64_t lib_publish(struct tribuf *t)
+{
+	struct tribuf_frame frame;
+	int err = tribuf_begin(t, &frame);
+
+	if (err)
+		return err;
+	frame.bytes = pattern_bytes(frame.seq, frame.bytes);
+	pattern_fill(frame.data, frame.seq, frame.bytes);
+	err = tribuf_publish(t, &frame);
+	return err < 0 ? err : (int64_t)frame.seq;
+}
+
+/* Is this frame, of a channel with slots of @slot_size bytes, whole? */
+helper bool lib_whole(const struct tribuf_frame *frame, uint64_t slot_size)
+{
+	return !(frame->generation & 1) &&
+	       frame->bytes == pattern_bytes(frame->seq, slot_size) &&
+	       pattern_holds(frame->data, frame->seq, frame->bytes);
+}
+
+#endif /* SELFTESTS_LIB_H */
