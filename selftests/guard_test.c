@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Guarded channels: who touches a slot that is not theirs gets SIGBUS, from the
+ * moment in which it was given away, and no pin outlives that moment.
+ */
+#include "common.h"
+
+#include <pthread.h>
+#include <sys/uio.h>
+
+FIXTURE(guard) {
+	const char *name;
+	struct peer p, c;
+};
+
+FIXTURE_VARIANT(guard) {
+	uint64_t slot_size;
+};
+
+FIXTURE_VARIANT_ADD(guard, small) { .slot_size = SLOT };
+/* One and a half pieces of 2 MiB, where the kernel maps those by one entry. */
+FIXTURE_VARIANT_ADD(guard, large) { .slot_size = (3u << 20) + 1 };
+
+/* The pages that the role may map: the metadata only to read. */
+static int guarded_map(struct peer *p)
+{
+	int data = p->at.role == TRIBUF_PRODUCER ? PROT_READ | PROT_WRITE : PROT_READ;
+
+	p->state = map(p->fd, page_offset(TRIBUF_PAGE_STATE), page_size(), PROT_READ);
+	p->frames = map(p->fd, page_offset(TRIBUF_PAGE_FRAMES), page_size(), PROT_READ);
+	p->slots_bytes = slots_length(&p->at);
+	if (p->at.role == TRIBUF_OBSERVER)
+		return p->state && p->frames ? 0 : -errno;
+	p->slots = map(p->fd, (off_t)p->at.slots_offset, p->slots_bytes, data);
+	return p->state && p->frames && p->slots ? 0 : -errno;
+}
+
+static int guarded_open(struct peer *p, const char *name, uint32_t role, uint32_t flags,
+			uint64_t slot_size)
+{
+	int err;
+
+	*p = (struct peer){ .at = attach_args(name, role, flags | TRIBUF_GUARDED, slot_size) };
+	p->fd = attach_new(&p->at);
+	if (p->fd < 0)
+		return p->fd;
+	err = guarded_map(p);
+	if (err)
+		peer_close(p);
+	return err;
+}
+
+FIXTURE_SETUP(guard)
+{
+	self->name = test_name();
+	ASSERT_EQ(0, guarded_open(&self->p, self->name, TRIBUF_PRODUCER, TRIBUF_CREATE,
+				  variant->slot_size));
+	ASSERT_EQ(0, guarded_open(&self->c, self->name, TRIBUF_CONSUMER,
+				  TRIBUF_CREATE | TRIBUF_LATEST, variant->slot_size));
+}
+
+FIXTURE_TEARDOWN(guard)
+{
+	peer_close(&self->p);
+	peer_close(&self->c);
+}
+
+/* Write the next frame of the pattern and publish it: its slot, or -errno. */
+static int produce(struct peer *p)
+{
+	uint64_t seq = p->seq + 1, bytes = pattern_bytes(seq, p->at.slot_size);
+	uint32_t back = tribuf_word_back(word_of(p));
+	struct tribuf_publish_args args;
+	int err;
+
+	pattern_fill(slot_of(p, back), seq, bytes);
+	err = kernel_publish(p->fd, bytes, &args);
+	if (err)
+		return err;
+	p->seq = args.seq;
+	return (int)args.slot;
+}
+
+/* Take the next frame: its slot, -EBADMSG if it is not whole, or -errno. */
+static int consume(struct peer *c)
+{
+	struct tribuf_acquired frame;
+	int err = kernel_acquire(c->fd, &frame);
+
+	if (err)
+		return err;
+	c->seq = frame.desc.seq;
+	return pattern_holds(slot_of(c, frame.slot), frame.desc.seq, frame.desc.bytes) &&
+	       frame.desc.bytes == pattern_bytes(frame.desc.seq, c->at.slot_size) ?
+	       (int)frame.slot : -EBADMSG;
+}
+
+/* A byte at the start, in the middle and at the end of a slot. */
+#define ALL_OF_SLOT(expected, peer, slot, write) do {				\
+	unsigned char *__at = slot_of(peer, (uint32_t)(slot));			\
+	uint64_t __size = (peer)->at.slot_size;					\
+										\
+	EXPECT_EQ(expected, touch(__at, write));				\
+	EXPECT_EQ(expected, touch(__at + __size / 2, write));			\
+	EXPECT_EQ(expected, touch(__at + __size - 1, write));			\
+} while (0)
+
+TEST_F(guard, frames_travel)
+{
+	for (uint64_t i = 1; i <= 100; i++) {
+		ASSERT_LE(0, produce(&self->p));
+		if (i % 3)
+			continue;
+		ASSERT_LE(0, consume(&self->c));
+		ASSERT_EQ(i, self->c.seq);
+		ASSERT_EQ(-EAGAIN, consume(&self->c));
+	}
+	EXPECT_EQ(0, peek(self->p.fd).kernel_guard_faults);
+}
+
+TEST_F(guard, published_slot_is_out_of_reach)
+{
+	int slot;
+
+	for (int i = 0; i < 6; i++) {
+		slot = produce(&self->p);
+		ASSERT_LE(0, slot);
+		ALL_OF_SLOT(SIGBUS, &self->p, slot, true);
+		ALL_OF_SLOT(SIGBUS, &self->p, slot, false);
+		ALL_OF_SLOT(0, &self->p, tribuf_word_back(word_of(&self->p)), true);
+		if (i % 2)
+			ASSERT_EQ(slot, consume(&self->c));
+	}
+	EXPECT_EQ(6 * 6, peek(self->p.fd).kernel_guard_faults);
+}
+
+TEST_F(guard, returned_slot_is_out_of_reach)
+{
+	int slot, next;
+
+	ASSERT_LE(0, produce(&self->p));
+	slot = consume(&self->c);
+	ASSERT_LE(0, slot);
+	ALL_OF_SLOT(0, &self->c, slot, false);
+	for (int i = 0; i < 6; i++) {
+		ASSERT_LE(0, produce(&self->p));
+		/* What the producer does takes nothing from us. */
+		ALL_OF_SLOT(0, &self->c, slot, false);
+		next = consume(&self->c);
+		ASSERT_LE(0, next);
+		ALL_OF_SLOT(SIGBUS, &self->c, slot, false);
+		ALL_OF_SLOT(0, &self->c, next, false);
+		slot = next;
+	}
+}
+
+TEST_F(guard, other_slots_were_never_in_reach)
+{
+	uint32_t word = word_of(&self->p);
+
+	ALL_OF_SLOT(SIGBUS, &self->p, tribuf_word_middle(word), true);
+	ALL_OF_SLOT(SIGBUS, &self->p, tribuf_word_front(word), true);
+	ALL_OF_SLOT(SIGBUS, &self->c, tribuf_word_middle(word), false);
+	ALL_OF_SLOT(SIGBUS, &self->c, tribuf_word_back(word), false);
+	/* Not even with a mapping that covers nothing else, or a part. */
+	EXPECT_EQ(SIGBUS, touch(slot_of(&self->c, tribuf_word_back(word)) + page_size(), false));
+}
+
+TEST_F(guard, metadata_are_the_kernels)
+{
+	for (unsigned int page = 0; page < TRIBUF_META_PAGES; page++) {
+		EXPECT_EQ(NULL, map(self->p.fd, page_offset(page), page_size(),
+				    PROT_READ | PROT_WRITE));
+		EXPECT_EQ(EACCES, errno);
+	}
+	EXPECT_EQ(-EACCES, negative_errno(mprotect(self->p.state, page_size(),
+						   PROT_READ | PROT_WRITE)));
+	EXPECT_EQ(-EACCES, negative_errno(mprotect(self->c.slots, page_size(),
+						   PROT_READ | PROT_WRITE)));
+}
+
+TEST_F(guard, observers_copy)
+{
+	struct tribuf_acquired frame;
+	unsigned char copied[256];
+	struct peer o;
+
+	ASSERT_EQ(0, guarded_open(&o, self->name, TRIBUF_OBSERVER, 0, 0));
+	EXPECT_EQ(NULL, map(o.fd, (off_t)o.at.slots_offset, page_size(), PROT_READ));
+	EXPECT_EQ(EACCES, errno);
+	ASSERT_LE(0, produce(&self->p));
+	ASSERT_EQ(0, kernel_acquire(o.fd, &frame));
+	ASSERT_GE(sizeof(copied), frame.desc.bytes);
+	ASSERT_EQ(0, kernel_copy(o.fd, frame.slot, frame.desc.generation, 0, copied,
+				 frame.desc.bytes));
+	EXPECT_TRUE(pattern_holds(copied, frame.desc.seq, frame.desc.bytes));
+	peer_close(&o);
+}
+
+TEST_F(guard, nothing_pins_a_slot)
+{
+	uint32_t back = tribuf_word_back(word_of(&self->p));
+	struct iovec part = { slot_of(&self->p, back), 4096 };
+	unsigned char byte;
+	int pipes[2];
+
+	ASSERT_EQ(0, touch(part.iov_base, true));
+	ASSERT_EQ(0, pipe(pipes));
+	EXPECT_EQ(-EFAULT, negative_errno(vmsplice(pipes[1], &part, 1, 0)));
+	/* Nor does another process reach it. */
+	EXPECT_EQ(-EFAULT, negative_errno(process_vm_readv(getpid(),
+				&(struct iovec){ &byte, 1 }, 1, &part, 1, 0)));
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+TEST_F(guard, comes_back_after_dontneed_while_it_is_ours)
+{
+	uint32_t back = tribuf_word_back(word_of(&self->p));
+	unsigned char *slot = slot_of(&self->p, back);
+
+	slot[0] = 42;
+	ASSERT_EQ(-EINVAL, negative_errno(madvise(slot, page_size(), MADV_DONTNEED)));
+	ASSERT_EQ(0, touch(slot, true));
+	EXPECT_EQ(42, slot[0]);
+}
+
+TEST_F(guard, a_part_can_be_mapped_alone)
+{
+	uint32_t back = tribuf_word_back(word_of(&self->p));
+	uint64_t last = (self->p.at.slot_size - 1) & ~(uint64_t)(page_size() - 1);
+	unsigned char *part = map(self->p.fd, (off_t)(self->p.at.slots_offset +
+				  back * self->p.at.slot_stride + last), page_size(),
+				  PROT_READ | PROT_WRITE);
+
+	ASSERT_NE(NULL, part);
+	EXPECT_EQ(0, touch(part, true));
+	part[0] = 7;
+	EXPECT_EQ(7, slot_of(&self->p, back)[last]);
+	ASSERT_EQ(0, kernel_publish(self->p.fd, 1, NULL));
+	EXPECT_EQ(SIGBUS, touch(part, true));
+	munmap(part, page_size());
+}
+
+TEST_F(guard, successors_go_on)
+{
+	struct peer p, c;
+
+	ASSERT_LE(0, produce(&self->p));
+	ASSERT_LE(0, consume(&self->c));
+	peer_close(&self->p);
+	ASSERT_EQ(0, guarded_open(&p, self->name, TRIBUF_PRODUCER, 0, 0));
+	p.seq = 1;
+	ALL_OF_SLOT(0, &p, tribuf_word_back(word_of(&p)), true);
+	ASSERT_LE(0, produce(&p));
+	peer_close(&self->c);
+	ASSERT_EQ(0, guarded_open(&c, self->name, TRIBUF_CONSUMER, TRIBUF_LATEST, 0));
+	ASSERT_LE(0, consume(&c));
+	EXPECT_EQ(2, c.seq);
+	/* LATEST: the frame that the next one's predecessor holds comes again. */
+	peer_close(&c);
+	ASSERT_EQ(0, guarded_open(&c, self->name, TRIBUF_CONSUMER, TRIBUF_LATEST, 0));
+	EXPECT_TRUE(c.at.redelivered);
+	ASSERT_LE(0, consume(&c));
+	EXPECT_EQ(2, c.seq);
+	peer_close(&c);
+	peer_close(&p);
+	ASSERT_EQ(0, guarded_open(&self->p, self->name, TRIBUF_PRODUCER, TRIBUF_CREATE,
+				  variant->slot_size));
+}
+
+TEST_F(guard, join_says_so_or_is_refused)
+{
+	EXPECT_EQ(-EINVAL, join(self->name, TRIBUF_KEEPER, TRIBUF_CREATE, variant->slot_size));
+	EXPECT_EQ(-EBUSY, join(self->name, TRIBUF_PRODUCER, TRIBUF_GUARDED, 0));
+}
+
+/* ---- faults against swaps ---- */
+
+struct toucher {
+	struct peer *peer;
+	bool stop;
+	unsigned long touched, refused;
+};
+
+/* As touch(), for several threads at once: the handler is set already. */
+static __thread sigjmp_buf reach_env;
+
+static void out_of_reach(int sig)
+{
+	siglongjmp(reach_env, sig);
+}
+
+static __attribute__((noinline)) int reach(volatile unsigned char *at)
+{
+	int sig = sigsetjmp(reach_env, 1);
+
+	if (!sig)
+		(void)*at;
+	return sig;
+}
+
+/* Touches all three slots for as long as it is told to. */
+static void *touch_for_ever(void *arg)
+{
+	struct toucher *t = arg;
+	uint64_t state = now() | 1;
+
+	while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED)) {
+		uint32_t slot = (uint32_t)(chance(&state) % TRIBUF_SLOTS);
+
+		if (reach(slot_of(t->peer, slot) + chance(&state) % t->peer->at.slot_size))
+			t->refused++;
+		else
+			t->touched++;
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(guard, swaps_race_faults, 120)
+{
+	struct sigaction action = { .sa_handler = out_of_reach };
+	struct toucher t[] = { { .peer = &self->p }, { .peer = &self->c } };
+	unsigned long rounds = scaled(variant->slot_size > SLOT ? 60 : 1500);
+	pthread_t thread[2];
+
+	sigaction(SIGBUS, &action, NULL);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, touch_for_ever, &t[i]));
+	for (unsigned long i = 0; i < rounds; i++) {
+		int slot = produce(&self->p);
+
+		ASSERT_LE(0, slot);
+		ASSERT_EQ(SIGBUS, reach(slot_of(&self->p, (uint32_t)slot)));
+		if (i % 2)
+			ASSERT_LE(0, consume(&self->c));
+	}
+	for (int i = 0; i < 2; i++) {
+		__atomic_store_n(&t[i].stop, true, __ATOMIC_RELAXED);
+		pthread_join(thread[i], NULL);
+		EXPECT_LT(0, t[i].touched);
+		EXPECT_LT(0, t[i].refused);
+		printf("# %s: %lu touches, %lu refused\n", i ? "consumer" : "producer",
+		       t[i].touched, t[i].refused);
+	}
+	fflush(stdout);
+}
+
+TEST_HARNESS_MAIN
