@@ -14,7 +14,9 @@ KDIR    ?= /lib/modules/$(shell uname -r)/build
 RELEASE := $(shell cut -s -d'"' -f2 $(KDIR)/include/generated/utsrelease.h 2>/dev/null)
 MODDIR   = $(CURDIR)/build/$(RELEASE)
 # BTF of a module needs the kernel's own vmlinux and pahole; nothing here uses it.
-KBUILD   = $(MAKE) -C $(KDIR) M=$(MODDIR) CONFIG_DEBUG_INFO_BTF_MODULES=
+# A kernel that signs its modules does not come with the key.
+KBUILD   = $(MAKE) -C $(KDIR) M=$(MODDIR) CONFIG_DEBUG_INFO_BTF_MODULES= \
+	$(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
 
 .PHONY: all modules modules-if-possible lib tools selftests install clean \
 	check check-all demo soak figures coverage help
