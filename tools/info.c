@@ -148,17 +148,44 @@ static void print_text(const char *name, const struct tribuf_info_args *info,
 	       tribuf_word_valid(word) ? "" : ": SPOILT");
 }
 
-static int show(const char *name, bool as_json)
+static const char *without_prefix(const char *name)
+{
+	return strncmp(name, "shm:", 4) ? name : name + 4;
+}
+
+static int same_name(const struct tribuf_list_entry *entry, void *name)
+{
+	return !strncmp(without_prefix((const char *)entry->name), name, TRIBUF_NAME_SIZE);
+}
+
+/*
+ * A channel that waits for its creator opens with TRIBUF_PENDING only, but that
+ * would make one where there is none.
+ */
+static int open_to_look(struct tribuf **channel, const char *name)
 {
 	struct tribuf_options how = TRIBUF_OPTIONS_INIT;
-	struct tribuf_info_args info;
-	struct tribuf *channel;
-	struct fields fields;
+	unsigned int backend = without_prefix(name) == name ? TRIBUF_BACKEND_DEVICE :
+			       TRIBUF_BACKEND_SHM;
+	char *own = (char *)(uintptr_t)without_prefix(name);
 	int err;
 
 	how.role = TRIBUF_KEEPER;
 	how.flags = TRIBUF_OWNED;
-	err = tribuf_open(&channel, name, &how);
+	err = tribuf_open(channel, name, &how);
+	if (err != -ENOENT || tribuf_list(backend, same_name, own) != 1)
+		return err;
+	how.flags |= TRIBUF_PENDING;
+	return tribuf_open(channel, name, &how);
+}
+
+static int show(const char *name, bool as_json)
+{
+	struct tribuf_info_args info;
+	struct tribuf *channel;
+	struct fields fields;
+	int err = open_to_look(&channel, name);
+
 	if (err)
 		return channel_failed(err, "look at", name);
 	err = tribuf_info(channel, &info);

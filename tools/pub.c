@@ -22,7 +22,6 @@ struct pub {
 
 	struct tribuf *channel;
 	int fd;
-	bool rewound;			/* nothing was read since the last rewind */
 	int input_error;
 	int64_t looked;			/* when we last looked whether we were replaced */
 	uint64_t published, bytes, overwritten;
@@ -237,13 +236,13 @@ static int open_channel(struct pub *p)
 	return EXIT_FAILED;
 }
 
+/* An empty file is at its end when started over, too: it does not loop for ever. */
 static ssize_t read_input(struct pub *p, void *data)
 {
 	ssize_t got = read_whole(p->fd, data, (size_t)p->frame_size);
 
-	if (got || !p->loop || p->rewound)
+	if (got || !p->loop)
 		return got;
-	p->rewound = true;		/* an empty file must not loop for ever */
 	if (lseek(p->fd, 0, SEEK_SET) < 0)
 		return -errno;
 	return read_whole(p->fd, data, (size_t)p->frame_size);
@@ -258,7 +257,6 @@ static int read_frame(struct pub *p, struct tribuf_frame *frame)
 		p->input_error = (int)-got;
 	if (got <= 0)
 		return (int)got;
-	p->rewound = false;
 	frame->bytes = (uint64_t)got;
 	return 1;
 }
