@@ -76,8 +76,9 @@ install: lib tools
 clean:
 	find build -mindepth 1 -maxdepth 1 ! -name kernels ! -name kvm -exec rm -rf {} + 2>/dev/null || true
 
-check check-all: ; @tools/setup check && selftests/$@
+check:           ; @tools/setup check && selftests/check
+check-all:       ; @tools/setup check && selftests/check all
 demo:            ; @tools/setup demo && tools/demo
-soak:            ; @tools/setup check && selftests/soak
+soak:            ; @tools/setup check && selftests/check soak
 figures:         ; @tools/setup check && tools/figures
 coverage:        ; @tools/setup check coverage && selftests/coverage

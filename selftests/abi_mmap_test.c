@@ -13,7 +13,9 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 
-/* An unmapped page of address space around nothing. */
+/* As system calls that transfer one page say it. */
+#define PAGE ((ssize_t)page_size())
+
 #define refused(p) ((p) == NULL && (errno == EACCES || errno == EINVAL || errno == EPERM))
 
 enum region { STATE = TRIBUF_PAGE_STATE, FRAMES = TRIBUF_PAGE_FRAMES,
@@ -387,13 +389,13 @@ TEST_F(mapped, frames_go_through_a_pipe_without_a_copy)
 
 	ASSERT_EQ(0, pipe(pipes));
 	memcpy(self->p.slots, "spliced", 8);
-	ASSERT_EQ(page_size(), vmsplice(pipes[1], &v, 1, 0));
+	ASSERT_EQ(PAGE, vmsplice(pipes[1], &v, 1, 0));
 	/* The page itself is in the pipe: what changes now still comes through. */
 	memcpy(self->p.slots, "changed", 8);
-	ASSERT_EQ(sizeof(got), read(pipes[0], got, sizeof(got)));
+	ASSERT_EQ((ssize_t)sizeof(got), read(pipes[0], got, sizeof(got)));
 	EXPECT_STREQ("changed", got);
 	v.iov_base = self->c.slots;
-	EXPECT_EQ(page_size(), vmsplice(pipes[1], &v, 1, 0));
+	EXPECT_EQ(PAGE, vmsplice(pipes[1], &v, 1, 0));
 }
 
 TEST_F(mapped, frames_go_through_system_calls)
@@ -406,7 +408,7 @@ TEST_F(mapped, frames_go_through_system_calls)
 	ASSERT_LE(0, fd);
 	unlink(path);
 	memcpy(self->p.slots, "bytes!!", 8);
-	EXPECT_EQ(page_size(), write(fd, self->c.slots, page_size()));
+	EXPECT_EQ(PAGE, write(fd, self->c.slots, page_size()));
 	EXPECT_EQ(8, pread(fd, self->p.slots + 100, 8, 0));
 	EXPECT_STREQ("bytes!!", (char *)self->c.slots + 100);
 	/* Into memory that is not the consumer's to write, no call writes. */
@@ -432,9 +434,9 @@ TEST_F(mapped, direct_io)
 	if (fd < 0)
 		SKIP(return, "no file system here does O_DIRECT");
 	memset(self->p.slots, 'd', page_size());
-	EXPECT_EQ(page_size(), pwrite(fd, self->c.slots, page_size(), 0));
+	EXPECT_EQ(PAGE, pwrite(fd, self->c.slots, page_size(), 0));
 	memset(self->p.slots, 0, page_size());
-	EXPECT_EQ(page_size(), pread(fd, self->p.slots, page_size(), 0));
+	EXPECT_EQ(PAGE, pread(fd, self->p.slots, page_size(), 0));
 	EXPECT_EQ('d', self->c.slots[page_size() - 1]);
 	EXPECT_GT(0, pread(fd, self->c.slots, page_size(), 0));
 	close(fd);

@@ -76,7 +76,7 @@ FIXTURE_VARIANT_ADD(mode, others) { .uid = BOB, .gid = BOB, .shift = 0 };
 FIXTURE_SETUP(mode)
 {
 	if (geteuid())
-		SKIP(return, "needs root, to act as others");
+		SKIP(_exit(255), "needs root, to act as others");
 	umask(0);
 	ASSERT_EQ(0, setgroups(0, NULL));
 }
@@ -115,7 +115,7 @@ FIXTURE(rights) {
 FIXTURE_SETUP(rights)
 {
 	if (geteuid())
-		SKIP(return, "needs root, to act as others");
+		SKIP(_exit(255), "needs root, to act as others");
 	ASSERT_EQ(0, setgroups(0, NULL));
 	umask(022);
 	self->fd = -1;
@@ -412,7 +412,7 @@ TEST_F(grants, go_beyond_the_mode)
 	int named, fd = device(O_RDWR);
 
 	if (geteuid())
-		SKIP(return, "needs root, to act as others");
+		SKIP(_exit(255), "needs root, to act as others");
 	umask(0);
 	named = alices(0600);
 	EXPECT_CHILD(

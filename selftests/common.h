@@ -33,7 +33,21 @@
 #include <sys/wait.h>
 #include <linux/tribuf.h>
 
+/*
+ * The harness's time limits are for stock kernels and for the counts of "make
+ * check": TRIBUF_PATIENCE, in the environment, multiplies them.
+ */
+static inline unsigned int patient_alarm(unsigned int seconds)
+{
+	const char *patience = getenv("TRIBUF_PATIENCE");
+	int times = patience ? atoi(patience) : 1;
+
+	return alarm(times > 1 ? seconds * (unsigned int)times : seconds);
+}
+
+#define alarm(seconds) patient_alarm(seconds)
 #include "kselftest_harness.h"
+#undef alarm
 
 #define DEVICE		"/dev/tribuf"
 #define PARAMETERS	"/sys/module/tribuf/parameters/"
@@ -602,11 +616,11 @@ helper void pin_to_cpu(int cpu)
 
 /* In a child: end it well if -errno is as expected, else badly and say so. */
 #define child_gets(expected, call) do {					\
-	long __seen = (long)(call);					\
+	long __child_got = (long)(call);					\
 									\
-	if (__seen != (expected)) {					\
+	if (__child_got != (expected)) {					\
 		fprintf(stderr, "# %s:%d: child: %s: expected %ld, got %ld\n",	\
-			__FILE__, __LINE__, #call, (long)(expected), __seen);	\
+			__FILE__, __LINE__, #call, (long)(expected), __child_got);	\
 		_exit(1);						\
 	}								\
 } while (0)
