@@ -185,6 +185,10 @@ const char *tribuf_explain(void);
  * @events: which of the bits above may end the wait, at least one
  * @timeout: ns; 0: look, do not sleep; TRIBUF_FOREVER: no limit
  *
+ * Looks; then, if the waits for TRIBUF_READY took less than 150 us of late and
+ * there is more than one CPU, looks again for at most that long; then sleeps. As
+ * with poll(), a signal that was handled before it slept does not end the wait.
+ *
  * Returns the bits of @events that hold, 0 after the timeout. TRIBUF_READY and
  * TRIBUF_GEOMETRY (of a replaced channel) are levels. TRIBUF_PEER_GONE, _BACK
  * and a first geometry are reported once per change, so that a loop around this
@@ -199,6 +203,91 @@ int tribuf_wait(struct tribuf *handle, unsigned int events, int64_t timeout);
  * tribuf_wait_until - the same with a deadline on CLOCK_MONOTONIC in ns.
  */
 int tribuf_wait_until(struct tribuf *handle, unsigned int events, int64_t deadline);
+
+/*
+ * For event loops of one's own, which sleep on tribuf_fd():
+ *
+ * tribuf_poll_events - what to ask poll() for (POLLIN, POLLOUT, POLLRDHUP, POLLPRI)
+ * so that it ends when tribuf_wait() for @events would. It changes as peers come
+ * and go: ask before each poll. An edge-triggered registration may have it once
+ * and for all, with POLLRDHUP added.
+ *
+ * tribuf_polled - what poll() answered, turned into the bits of @events that hold;
+ * 0: nothing that was asked for. Must be called whenever the descriptor was
+ * reported, or it will be again. Makes no system call unless a peer came or went.
+ *
+ * Errors as tribuf_wait(), and -ENOTSUP on shm, which has no descriptor.
+ */
+int tribuf_poll_events(struct tribuf *handle, unsigned int events);
+int tribuf_polled(struct tribuf *handle, unsigned int events, int revents);
+
+/*
+ * A set waits on thousands of channels with one call, whose cost grows with those
+ * that are ready, not with those that are in it. Channels of /dev/tribuf only; a
+ * handle is in one set at a time. A set, with the handles in it, serves one thread
+ * at a time.
+ */
+struct tribuf_set;
+
+#define TRIBUF_SET_EPOLL	(1u << 0)	/* do without io_uring */
+
+/**
+ * tribuf_set_create - make an empty set
+ * @set: out: to be given to tribuf_set_destroy()
+ * @flags: 0 or TRIBUF_SET_EPOLL
+ *
+ * Sleeps by io_uring; by epoll if there is none (not in this kernel, forbidden, or
+ * this library was built without liburing), which costs a busy channel's producer
+ * one ring per frame that is really taken. Returns 0, -EINVAL, -EMFILE, -ENFILE,
+ * -ENOMEM.
+ */
+int tribuf_set_create(struct tribuf_set **set, unsigned int flags);
+
+/* tribuf_set_destroy - free the set; the handles stay open. NULL is fine. */
+void tribuf_set_destroy(struct tribuf_set *set);
+
+/**
+ * tribuf_set_add - wait on this channel too
+ * @set: the set
+ * @handle: of any role but keeper; tribuf_close() removes it from the set
+ * @events: TRIBUF_READY and so on, as for tribuf_wait()
+ * @data: handed back when it is ready
+ *
+ * Returns 0. -EEXIST: it is in a set already (to change @events or @data, remove
+ * and add it); -ENOTSUP: of the shm backend, which has no descriptor; -EINVAL
+ * (events), -EACCES (keeper), -ENOMEM, -ENOSPC (fs.epoll.max_user_watches).
+ */
+int tribuf_set_add(struct tribuf_set *set, struct tribuf *handle, unsigned int events, void *data);
+
+/* tribuf_set_remove - do not wait on it any more. -ENOENT: it is not in the set. */
+int tribuf_set_remove(struct tribuf_set *set, struct tribuf *handle);
+
+/**
+ * struct tribuf_ready - a channel of a set that something happened on
+ * @handle: as it was added
+ * @data: as it was added
+ * @events: bits of the events asked for; or a negative errno value of
+ *	tribuf_wait(), after which it is best removed
+ */
+struct tribuf_ready {
+	struct tribuf *handle;
+	void *data;
+	int events;
+};
+
+/**
+ * tribuf_set_wait - sleep until something happens on a channel of the set
+ * @set: the set
+ * @ready: out: the channels that it happened on
+ * @max: room in @ready, at least 1; those that have none are next time's first
+ * @timeout: ns; 0: look, do not sleep; TRIBUF_FOREVER: no limit
+ *
+ * What is a level for tribuf_wait() is one here: a channel whose frame was not
+ * taken is reported again. Returns how many are in @ready, 0 after the timeout.
+ * -EINVAL (max, timeout, no end to a wait on an empty set), -EINTR (a signal
+ * handler ran), -ENOMEM.
+ */
+int tribuf_set_wait(struct tribuf_set *set, struct tribuf_ready *ready, int max, int64_t timeout);
 
 /*
  * tribuf_ring - wake the peers that sleep and have something to see. Only for

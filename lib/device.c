@@ -3,7 +3,7 @@
  * The device backend: /dev/tribuf by ioctl and poll. The kernel keeps roles,
  * rights and sleepers; see linux/tribuf.h for every call and its errors.
  */
-#define _GNU_SOURCE		/* ppoll(), POLLRDHUP */
+#define _GNU_SOURCE		/* ppoll() */
 #include "internal.h"
 
 #include <fcntl.h>
@@ -262,25 +262,6 @@ static bool device_news(struct handle *h)
 	       g->consumer_epoch != h->news.consumer_epoch;
 }
 
-static short poll_events(const struct handle *h, unsigned int events)
-{
-	uint32_t peer = h->role == TRIBUF_PRODUCER ? TRIBUF_STATE_CONSUMER : TRIBUF_STATE_PRODUCER;
-	short mask = 0;
-
-	if (events & TRIBUF_READY)
-		mask |= h->role == TRIBUF_PRODUCER ? POLLOUT : POLLIN;
-	/* A level that stays while the peer is away: only the next one's leaving is news. */
-	if (events & TRIBUF_PEER_GONE && h->news.state & peer)
-		mask |= POLLRDHUP;
-	/*
-	 * A peer that comes is no event for who waits for it to go again, but
-	 * without noticing it above, its going would not be either.
-	 */
-	if (events & (TRIBUF_PEER_BACK | TRIBUF_GEOMETRY | TRIBUF_PEER_GONE) || h->pending)
-		mask |= POLLPRI;
-	return mask;
-}
-
 static int device_sleep(struct handle *h, unsigned int events, int64_t deadline)
 {
 	struct pollfd poll = { .fd = h->fd, .events = poll_events(h, events) };
@@ -298,8 +279,7 @@ static int device_sleep(struct handle *h, unsigned int events, int64_t deadline)
 	n = ppoll(&poll, 1, deadline == INT64_MAX ? NULL : &timeout, NULL);
 	if (n < 0)
 		return errno == EINTR ? fail(EINTR, "a signal came while waiting") : role_ended(errno);
-	if (poll.revents & (POLLPRI | POLLRDHUP | POLLERR | POLLHUP | POLLNVAL))
-		h->unread = true;
+	note_events(h, poll.revents);
 	return 0;
 }
 

@@ -221,6 +221,8 @@ void tribuf_close(struct tribuf *handle)
 
 	if (!h)
 		return;
+	if (h->member)
+		leave_set(h);
 	h->backend->close(h);
 	destroy(h);
 }

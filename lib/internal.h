@@ -18,12 +18,20 @@
 #define WORD_NONE	0u	/* no permutation: leads the frame path into the slow functions */
 
 struct backend;
+struct member;
 
 /* Who is attached, as of the last time that it was looked up. */
 struct news {
 	uint32_t state;			/* TRIBUF_STATE_* */
 	uint32_t producer_epoch;
 	uint32_t consumer_epoch;
+};
+
+/* What tribuf_wait() knows about how long its waits for TRIBUF_READY take. */
+struct spin {
+	int64_t expected;		/* ns, the mean of late; 0: none was yet */
+	uint32_t checked;		/* waits until @alone is to be found out again */
+	bool alone;			/* there is no other CPU that the peer could run on */
 };
 
 struct handle {
@@ -49,6 +57,7 @@ struct handle {
 	bool geometry_due;		/* a first geometry came and was not reported */
 	uint32_t back_reported;		/* epoch of the last peer reported as back */
 	uint32_t gone_reported;		/* of the last one reported as gone */
+	struct spin spin;
 
 	/* observers */
 	uint64_t taken;			/* seq of the newest frame told of */
@@ -57,6 +66,7 @@ struct handle {
 	uint8_t user[TRIBUF_USER_BYTES];
 
 	struct shm *shm;		/* of the shm backend */
+	struct member *member;		/* of the set that the handle is in */
 };
 
 /*
@@ -120,5 +130,17 @@ int word_spoilt(uint32_t word);
 /* wait.c */
 int64_t now(void);
 bool ready(struct handle *h, uint32_t word);
+int look(struct handle *h, unsigned int events);
+int check_wait(const struct handle *h, unsigned int events);
+short poll_events(const struct handle *h, unsigned int events);
+void note_events(struct handle *h, int revents);
+
+/* spin.c */
+/* Look for TRIBUF_READY for a while, if that may pay: true if there is something. */
+bool spin(struct handle *h, int64_t start, int64_t deadline);
+void spin_learn(struct handle *h, int64_t duration);
+
+/* set.c */
+void leave_set(struct handle *h);
 
 #endif /* LIB_INTERNAL_H */

@@ -2,10 +2,13 @@
 /*
  * tribuf_wait(): what there is to report, and the loop around a backend's
  * sleep. Levels are looked at; that a peer came or went is told once, by
- * comparing epochs with those told of before.
+ * comparing epochs with those told of before. The same for who polls the
+ * descriptor in a loop of their own.
  */
+#define _GNU_SOURCE		/* POLLRDHUP */
 #include "internal.h"
 
+#include <poll.h>
 #include <time.h>
 
 #define SECOND		1000000000ll
@@ -97,7 +100,7 @@ static unsigned int report_geometry(struct handle *h, unsigned int events)
 }
 
 /* The bits of @events that hold now, or a negative errno value. */
-static int look(struct handle *h, unsigned int events)
+int look(struct handle *h, unsigned int events)
 {
 	unsigned int bits;
 	int ready_bit, err;
@@ -120,18 +123,28 @@ static int look(struct handle *h, unsigned int events)
 
 static int wait_until(struct handle *h, unsigned int events, int64_t deadline)
 {
-	for (;;) {
-		int bits = look(h, events);
+	int64_t start;
+	int bits = look(h, events);
 
-		if (bits || (deadline != INT64_MAX && now() >= deadline))
-			return bits;
+	if (bits || deadline == INT64_MIN)
+		return bits;
+	start = now();
+	if (start >= deadline)
+		return 0;
+	if (events & TRIBUF_READY && spin(h, start, deadline))
+		bits = look(h, events);
+	while (!bits && (deadline == INT64_MAX || now() < deadline)) {
 		bits = h->backend->sleep(h, events, deadline);
-		if (bits < 0)
-			return bits;
+		if (!bits)
+			bits = look(h, events);
 	}
+	/* Without a frame it would have taken longer still. */
+	if (events & TRIBUF_READY && bits >= 0)
+		spin_learn(h, bits & (int)TRIBUF_READY ? now() - start : INT64_MAX);
+	return bits;
 }
 
-static int check_wait(const struct handle *h, unsigned int events)
+int check_wait(const struct handle *h, unsigned int events)
 {
 	if (forked(h))
 		return forked_handle();
@@ -166,4 +179,49 @@ int tribuf_wait_until(struct tribuf *handle, unsigned int events, int64_t deadli
 	int err = check_wait(handle_of(handle), events);
 
 	return err ? err : wait_until(handle_of(handle), events, deadline);
+}
+
+short poll_events(const struct handle *h, unsigned int events)
+{
+	uint32_t peer = h->role == TRIBUF_PRODUCER ? TRIBUF_STATE_CONSUMER : TRIBUF_STATE_PRODUCER;
+	short mask = 0;
+
+	if (events & TRIBUF_READY)
+		mask |= h->role == TRIBUF_PRODUCER ? POLLOUT : POLLIN;
+	/* A level that stays while the peer is away: only the next one's leaving is news. */
+	if (events & TRIBUF_PEER_GONE && h->news.state & peer)
+		mask |= POLLRDHUP;
+	/*
+	 * A peer that comes is no event for who waits for it to go again, but
+	 * without noticing it above, its going would not be either.
+	 */
+	if (events & (TRIBUF_PEER_BACK | TRIBUF_GEOMETRY | TRIBUF_PEER_GONE) || h->pending)
+		mask |= POLLPRI;
+	return mask;
+}
+
+/* Poll answered @revents: is there anything that INFO must be asked about? */
+void note_events(struct handle *h, int revents)
+{
+	if (revents & ~(POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM))
+		h->unread = true;
+}
+
+int tribuf_poll_events(struct tribuf *handle, unsigned int events)
+{
+	int err = check_wait(handle_of(handle), events);
+
+	if (!err)
+		err = tribuf_fd(handle);
+	return err < 0 ? err : poll_events(handle_of(handle), events);
+}
+
+int tribuf_polled(struct tribuf *handle, unsigned int events, int revents)
+{
+	int err = check_wait(handle_of(handle), events);
+
+	if (err)
+		return err;
+	note_events(handle_of(handle), revents);
+	return look(handle_of(handle), events);
 }
