@@ -7,8 +7,10 @@
  */
 #include <linux/futex.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include "tool.h"
 
@@ -18,6 +20,10 @@ int __real_fcntl64(int fd, int command, ...);
 int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
 int __real_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 		 const sigset_t *mask);
+int __real_epoll_pwait2(int fd, struct epoll_event *events, int count,
+			const struct timespec *timeout, const sigset_t *mask);
+int __real_epoll_ctl(int fd, int operation, int member, struct epoll_event *event);
+int __real_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set);
 long __real_syscall(long number, ...);
 
 int __wrap_ioctl(int fd, unsigned long request, ...);
@@ -26,6 +32,10 @@ int __wrap_fcntl64(int fd, int command, ...);
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
 int __wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 		 const sigset_t *mask);
+int __wrap_epoll_pwait2(int fd, struct epoll_event *events, int count,
+			const struct timespec *timeout, const sigset_t *mask);
+int __wrap_epoll_ctl(int fd, int operation, int member, struct epoll_event *event);
+int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set);
 long __wrap_syscall(long number, ...);
 
 static struct calls made;
@@ -80,6 +90,25 @@ int __wrap_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
 {
 	made.waits++;
 	return __real_ppoll(fds, count, timeout, mask);
+}
+
+int __wrap_epoll_pwait2(int fd, struct epoll_event *events, int count,
+			const struct timespec *timeout, const sigset_t *mask)
+{
+	made.waits++;
+	return __real_epoll_pwait2(fd, events, count, timeout, mask);
+}
+
+int __wrap_epoll_ctl(int fd, int operation, int member, struct epoll_event *event)
+{
+	made.other++;
+	return __real_epoll_ctl(fd, operation, member, event);
+}
+
+int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+	made.other++;
+	return __real_sched_getaffinity(pid, size, set);
 }
 
 static void count_futex(long operation)
