@@ -3,11 +3,13 @@
 # The tribuf command, end to end: two processes, one channel, KTAP out.
 #   BACKEND=device|shm   which channels (default: device if /dev/tribuf is there)
 #   TRIBUF=FILE          the command (default: the one built in this tree)
-#   LIMIT=SECONDS        for one test (default 120)
+#   TRIBUF_PATIENCE=N    times that everything may take longer (debug kernels)
+#   TRIBUF_SCALE=X       below 1: that much less to transfer
+#   HOST=1               leave the module loaded as it is
 #   command_test.sh [NAME...]   only those tests
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 shopt -s nullglob
-LIMIT=${LIMIT:-120}
+patience=${TRIBUF_PATIENCE:-1}
 
 TRIBUF=${TRIBUF:-$PWD/build/$(cc -dumpmachine)/bin/tribuf}
 [ -x "$TRIBUF" ] || { echo "1..0 # SKIP $TRIBUF is not built: make tools"; exit 4; }
@@ -34,10 +36,8 @@ ended() { # PID STATUS
 	[ "$status" = "$2" ] || fail "a process in the background ended with $status, not $2"
 }
 number() { # FILE KEY: a number from flat JSON
-	local value
-	value=$(grep -o "\"$2\":[0-9.e+-]*" "$1" | head -n 1 | cut -d: -f2)
-	[ -n "$value" ] || fail "no number '$2' in $(cat "$1")"
-	echo "$value"
+	[[ $(<"$1") =~ \"$2\":([0-9.e+-]+) ]] || fail "no number '$2' in $(<"$1")"
+	echo "${BASH_REMATCH[1]}"
 }
 is() { # FILE KEY VALUE
 	local value
@@ -46,23 +46,31 @@ is() { # FILE KEY VALUE
 }
 until_true() { # COMMAND...: at most 20 s
 	local i
-	for ((i = 0; i < 400; i++)); do
+	for ((i = 0; i < 400 * patience; i++)); do
 		"$@" >/dev/null 2>&1 && return
 		sleep 0.05
 	done
 	fail "never came true: $*"
 }
-listed() { "$TRIBUF" ls --json 2>/dev/null | tr '}' '\n' | grep -F "\"name\":\"$ch\"" | grep -q -- "${1:-}"; }
+listed() { # [WORDS]: is our channel there, and is that said of it?
+	local all
+	all=$("$TRIBUF" ls --json 2>/dev/null)	# not <(), which would change $!
+	[[ $all == *"\"name\":\"$ch\""* ]] || return
+	all=${all#*"\"name\":\"$ch\""}
+	[[ ${all%%\}*} == *"${1:-}"* ]]
+}
 has_consumer() { listed '"consumer":true'; }
 has_producer() { listed '"producer":true'; }
+scaled() { awk -v n="$1" -v x="${TRIBUF_SCALE:-1}" 'BEGIN { print int(x < 1 ? n * x : n) }'; }
+limit() { timeout $((20 * patience)) "$@"; }	# for what should not block at all
 lines() { seq 1000000 99999999 | head -c "$1" || true; }	# unlike blocks, no end of them
 non_empty() { [ -s "$1" ]; }
 
 # One file from pub --paced to sub, both checked.
 transfer() { # FRAME-SIZE
-	"$TRIBUF" sub "$ch" "$dir/copy" --stats="$dir/sub.json" --json --timeout 60 2>"$dir/err" &
+	"$TRIBUF" sub "$ch" "$dir/copy" --stats="$dir/sub.json" --json --timeout $((60 * patience)) 2>"$dir/err" &
 	until_true has_consumer		# who sends nothing does not wait for it
-	"$TRIBUF" pub "$ch" "$dir/data" --paced --frame-size "$1" --timeout 60 \
+	"$TRIBUF" pub "$ch" "$dir/data" --paced --frame-size "$1" --timeout $((60 * patience)) \
 		--stats="$dir/pub.json" --json 2>"$dir/err2" || fail "pub: $? $(cat "$dir/err2")"
 	ended $! 0
 	cmp "$dir/data" "$dir/copy" || fail "the copy differs"
@@ -76,10 +84,18 @@ frames_are() {
 	is "$dir/sub.json" skipped 0
 }
 
-test_paced_100_MiB_in_64_KiB() { lines 100M >"$dir/data"; transfer 64K; frames_are 1600; }
-test_paced_100_MiB_in_8_MiB() { lines 100M >"$dir/data"; transfer 8M; frames_are 13; }
-test_paced_4_MiB_in_4097() { lines 4M >"$dir/data"; transfer 4097; frames_are 1024; }
-test_paced_20000_of_1_byte() { lines 20000 >"$dir/data"; transfer 1; frames_are 20000; }
+file_through() { # BYTES FRAME-SIZE
+	local bytes
+	bytes=$(scaled "$1")
+	lines "$bytes" >"$dir/data"
+	transfer "$2"
+	frames_are $(((bytes + $2 - 1) / $2))
+}
+
+test_paced_100_MiB_in_64_KiB() { file_through $((100 << 20)) $((64 << 10)); }
+test_paced_100_MiB_in_8_MiB() { file_through $((100 << 20)) $((8 << 20)); }
+test_paced_4_MiB_in_4097() { file_through $((4 << 20)) 4097; }
+test_paced_20000_of_1_byte() { file_through 20000 1; }
 
 test_empty_file_publishes_nothing() {
 	: >"$dir/data"
@@ -113,7 +129,7 @@ test_full_speed_is_whole_and_adds_up() {
 	local published taken skipped
 	"$TRIBUF" sub "$ch" --verify --stats="$dir/sub.json" --json &
 	until_true has_consumer
-	expect 0 "$TRIBUF" pub "$ch" --pattern --mixed --frame-size 32K --count 20000 \
+	expect 0 "$TRIBUF" pub "$ch" --pattern --mixed --frame-size 64K --count 20000 \
 		--stats="$dir/pub.json" --json
 	ended $! 0
 	is "$dir/sub.json" torn 0
@@ -123,10 +139,10 @@ test_full_speed_is_whole_and_adds_up() {
 	published=$(number "$dir/pub.json" published)
 	taken=$(number "$dir/sub.json" taken)
 	skipped=$(number "$dir/sub.json" skipped)
-	[[ $taken -gt 4 && $skipped -gt 0 ]] || fail "taken $taken, skipped $skipped"
+	[[ $taken -gt 1 && $skipped -gt 0 ]] || fail "taken $taken, skipped $skipped"
 	[ "$published" = $((taken + skipped)) ] || fail "$published != $taken + $skipped"
 	is "$dir/pub.json" overwritten "$skipped"
-	is "$dir/sub.json" stale_caught $((4 * taken - 10))	# up to 4 kept per frame
+	is "$dir/sub.json" stale_caught $((taken > 4 ? 4 * taken - 10 : taken * (taken - 1) / 2))
 }
 
 test_verify_notices_other_bytes() {
@@ -167,7 +183,7 @@ test_producer_goes_on_while_consumer_is_stopped() {
 	sub=$!
 	until_true has_consumer
 	kill -STOP $sub
-	expect 0 timeout 60 "$TRIBUF" pub "$ch" --pattern --frame-size 16K --count 5000
+	expect 0 limit "$TRIBUF" pub "$ch" --pattern --frame-size 16K --count 5000
 	kill -CONT $sub
 	ended $sub 0
 	is "$dir/sub.json" torn 0
@@ -206,18 +222,18 @@ test_paced_waits_for_the_last_frame() {
 
 test_paced_timeout() {
 	echo x >"$dir/data"
-	expect 3 timeout 20 "$TRIBUF" pub "$ch" "$dir/data" --paced --timeout 0.3
+	expect 3 limit "$TRIBUF" pub "$ch" "$dir/data" --paced --timeout 0.3
 	says timeout
 }
 
 test_sub_timeout_without_a_producer() {
-	expect 3 timeout 20 "$TRIBUF" sub "$ch" --timeout 0.3
+	expect 3 limit "$TRIBUF" sub "$ch" --timeout 0.3
 	says timeout
 }
 
 test_sub_timeout_between_frames() {
 	{ echo x; sleep 30; } | "$TRIBUF" pub "$ch" --frame-size 2 &
-	expect 3 timeout 20 "$TRIBUF" sub "$ch" --timeout 1
+	expect 3 limit "$TRIBUF" sub "$ch" --timeout 1
 	[ "$(cat "$dir/out")" = x ] || fail "no frame before the timeout"
 }
 
@@ -429,14 +445,14 @@ test_count_rate_and_loop() {
 	[ "$(cat "$dir/copy")" = aabbcaabbcaa ] || fail "got $(cat "$dir/copy")"
 	[ $(((to - from) / 1000000)) -ge 290 ] || fail "7 frames at 20 Hz in less than 0.29 s"
 	: >"$dir/data"
-	expect 0 timeout 20 "$TRIBUF" pub "$ch" "$dir/data" --loop
+	expect 0 limit "$TRIBUF" pub "$ch" "$dir/data" --loop
 	mkfifo "$dir/fifo"
 	echo x >"$dir/fifo" &
 	expect 2 "$TRIBUF" pub "$ch" "$dir/fifo" --loop
 }
 
 test_duration() {
-	expect 0 timeout 20 "$TRIBUF" pub "$ch" --pattern --duration 0.3 --stats="$dir/pub.json" --json
+	expect 0 limit "$TRIBUF" pub "$ch" --pattern --duration 0.3 --stats="$dir/pub.json" --json
 	[ "$(number "$dir/pub.json" published)" -gt 1 ] || fail "nothing published"
 }
 
@@ -499,23 +515,31 @@ test_usage_errors() {
 }
 
 test_help_and_manual_agree() {
-	local command option
+	local command manual section commands
+	manual=$(<tools/tribuf.1) manual=${manual//\\-/-}
 	expect 0 "$TRIBUF" --help
-	# shellcheck disable=SC2013  # words
-	for command in $(sed -n 's/^  \([a-z]*\) .*/\1/p' "$dir/out" | sed '/^tribuf$/d; /^date$/d'); do
+	commands=$(sed -n '/^  pub /,/^$/s/^  \([a-z]*\) .*/\1/p' "$dir/out")
+	[ "$(wc -w <<<"$commands")" = 8 ] || fail "commands: $commands"
+	for command in $commands; do
 		expect 0 "$TRIBUF" "$command" --help
-		grep -q "^usage: tribuf $command" "$dir/out" || fail "$command --help"
-		cp "$dir/out" "$dir/help"
+		[[ $(<"$dir/out") == "usage: tribuf $command"* ]] || fail "$command --help"
+		mv "$dir/out" "$dir/help"
 		expect 0 "$TRIBUF" help "$command"
-		cmp "$dir/help" "$dir/out" || fail "help $command is another text"
-		grep -q "^.SS .*tribuf $command" tools/tribuf.1 || fail "the manual lacks $command"
-		# shellcheck disable=SC2013
-		for option in $(sed -n 's/^ *\(-., \)\?\(--[a-z-]*\).*/\2/p' "$dir/help"); do
-			sed -n "/^.SS .*tribuf $command/,/^.S[SH] /p" tools/tribuf.1 | sed 's/\\-/-/g' |
-				grep -q -- "$option" || fail "the manual lacks $command $option"
-		done
+		[ "$(<"$dir/help")" = "$(<"$dir/out")" ] || fail "help $command is another text"
+		[[ $manual == *".SS tribuf $command"* ]] || fail "the manual lacks $command"
+		section=${manual#*".SS tribuf $command"} section=${section%%$'\n.S'[SH]*}
+		options_are_in "$section"
 	done
 	expect 0 "$TRIBUF" --version
+}
+options_are_in() { # SECTION OF THE MANUAL
+	local line options=0
+	while read -r line; do
+		[[ $line =~ ^(-[a-z], )?(--[a-z-]+) ]] || continue
+		[[ $1 == *"${BASH_REMATCH[2]}"* ]] || fail "the manual lacks $command ${BASH_REMATCH[2]}"
+		options=$((options + 1))
+	done <"$dir/help"
+	[ $options -gt 0 ] || fail "no options in the help of $command"
 }
 
 test_json_is_json() {
@@ -603,6 +627,7 @@ test_ls_names_leftovers() {
 root_and_device() {
 	[ "$BACKEND" = device ] || skip 'for the device only'
 	[ "$(id -u)" = 0 ] || skip 'must be root'
+	[ "${HOST:-}" != 1 ] || skip 'HOST=1: the module stays as it is'
 }
 as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
 
@@ -684,7 +709,7 @@ run() { # TEST...: each in a shell of its own, with a folder and a channel
 		set -m		# a process group for the test and all that it starts
 		"$test" &
 		pid=$!
-		{ sleep "$LIMIT"; echo "# longer than $LIMIT s" >&2; kill -TERM -- -$pid; } >/dev/null &
+		{ sleep $((200 * patience)); echo "# longer than $((200 * patience)) s" >&2; kill -TERM -- -$pid; } >/dev/null &
 		set +m
 		wait $pid 2>/dev/null
 		status=$?
