@@ -7,7 +7,7 @@
 #include "tool.h"
 
 /* The cookie says what the producer was told: a mark, mixed or not, frame size. */
-#define MARK		0x7b1ull << 52
+#define MARK		(0x7b1ull << 52)
 #define MARK_MASK	(0xfffull << 52)
 #define MIXED		(1ull << 51)
 #define SIZE_MASK	(MIXED - 1)
@@ -30,7 +30,7 @@ uint64_t pattern_cookie(uint64_t frame_size, bool mixed)
 
 bool pattern_is(uint64_t cookie)
 {
-	return (cookie & MARK_MASK) == (MARK) && (cookie & SIZE_MASK);
+	return (cookie & MARK_MASK) == MARK && (cookie & SIZE_MASK);
 }
 
 uint64_t pattern_bytes(uint64_t seq, uint64_t cookie)
