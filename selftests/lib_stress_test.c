@@ -427,7 +427,7 @@ TEST_F_TIMEOUT(lib_stress, killed_producers_leave_whole_frames_and_a_free_role, 
 		pid = in_child(produce_till_death(self->shared, self->name, i % 4 == 0));
 		ASSERT_TRUE(eventually(10000, __atomic_load_n(&self->shared->ready,
 							      __ATOMIC_ACQUIRE)));
-		end = now() + chance(&self->random) % (2 * NS_PER_MS);
+		end = now() + chance(&self->random) % (10 * NS_PER_MS);
 		while (now() < end)
 			if (tribuf_acquire(c, &frame) == 1)
 				look_at(&g, &t, &frame);
@@ -507,7 +507,7 @@ TEST_F_TIMEOUT(lib_stress, killed_consumers_leave_the_newest_frame_to_their_succ
 			slay(pid);
 			ASSERT_TRUE(false);
 		}
-		end = now() + chance(&self->random) % (2 * NS_PER_MS);
+		end = now() + chance(&self->random) % (10 * NS_PER_MS);
 		do {
 			newest = lib_publish(p);
 			ASSERT_LT(0, newest);
