@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The shm backend's file: what may lie under a channel's name, what may have been
+ * done to a channel from outside, and how each of it is refused. The layout of the
+ * file (pages, bytes that are locked) is repeated here on purpose: programs of two
+ * versions meet in it.
+ */
+#include "lib.h"
+
+#include <sys/stat.h>
+
+#define BYTE_META	0
+#define BYTE_PRODUCER	1
+#define CONTROL_PAGE	3
+#define CONTROL_RINGS	8	/* bytes from the page's start: low, high */
+
+FIXTURE(shm) {
+	const char *name;
+	char path[128];
+	struct tribuf *t;
+};
+
+FIXTURE_SETUP(shm)
+{
+	self->name = channel_name("shm:");
+	snprintf(self->path, sizeof(self->path), "/dev/shm/tribuf.%s", test_name());
+	self->t = NULL;
+}
+
+FIXTURE_TEARDOWN(shm)
+{
+	tribuf_close(self->t);
+	unlink(self->path);
+	rmdir(self->path);
+}
+
+static int produce(FIXTURE_DATA(shm) *self, uint32_t flags)
+{
+	return open_as(&self->t, self->name, TRIBUF_PRODUCER, flags | TRIBUF_CREATE, SLOT);
+}
+
+/* Open, close, and tell how it went. */
+static int try(const char *name, uint32_t role, uint32_t flags, uint64_t slot_size)
+{
+	struct tribuf *t;
+	int err = open_as(&t, name, role, flags, slot_size);
+
+	tribuf_close(t);
+	return err;
+}
+
+/* ---- what is no channel ---- */
+
+TEST_F(shm, symbolic_link_is_not_followed)
+{
+	ASSERT_EQ(0, symlink("/dev/null", self->path));
+	EXPECT_EQ(-EACCES, produce(self, 0));
+	EXPECT_EQ(-EACCES, try(self->name, TRIBUF_CONSUMER, TRIBUF_PENDING, 0));
+}
+
+TEST_F(shm, folder_is_refused)
+{
+	ASSERT_EQ(0, mkdir(self->path, 0700));
+	EXPECT_EQ(-EISDIR, produce(self, 0));
+}
+
+TEST_F(shm, pipe_is_refused)
+{
+	ASSERT_EQ(0, mkfifo(self->path, 0600));
+	EXPECT_EQ(-EPROTONOSUPPORT, produce(self, 0));
+}
+
+TEST_F(shm, file_that_is_nobodys_is_a_leftover_whatever_is_in_it)
+{
+	int fd = open(self->path, O_RDWR | O_CREAT, 0600);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(5, write(fd, "hello", 5));
+	close(fd);
+	EXPECT_EQ(-ENOENT, try(self->name, TRIBUF_CONSUMER, 0, 0));
+	fd = open(self->path, O_RDWR | O_CREAT, 0600);
+	close(fd);
+	ASSERT_EQ(0, produce(self, 0));
+	EXPECT_EQ(1, lib_publish(self->t));
+}
+
+static int lock_byte(int fd, int byte)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+	return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+TEST_F(shm, file_that_somebody_has_locked_is_no_channel_if_it_is_too_short)
+{
+	int fd = open(self->path, O_RDWR | O_CREAT, 0600);
+
+	ASSERT_EQ(0, lock_byte(fd, BYTE_PRODUCER));
+	EXPECT_EQ(-EPROTONOSUPPORT, produce(self, 0));
+	close(fd);
+}
+
+TEST_F(shm, process_stopped_in_the_middle_is_waited_for_but_not_for_ever)
+{
+	int fd;
+
+	ASSERT_EQ(0, produce(self, 0));
+	fd = open(self->path, O_RDWR);
+	ASSERT_EQ(0, lock_byte(fd, BYTE_META));
+	EXPECT_EQ(-EBUSY, try(self->name, TRIBUF_CONSUMER, 0, 0));
+	close(fd);
+	EXPECT_EQ(0, try(self->name, TRIBUF_CONSUMER, 0, 0));
+}
+
+/* ---- rights ---- */
+
+TEST_F(shm, rights_are_the_files)
+{
+	if (getuid())
+		SKIP(return, "needs root, to become somebody else");
+	ASSERT_EQ(0, produce(self, 0));
+	EXPECT_CHILD({
+		become(NOBODY);
+		child_gets(-EACCES, try(self->name, TRIBUF_CONSUMER, 0, 0));
+	});
+	ASSERT_EQ(0, chmod(self->path, 0666));
+	EXPECT_CHILD({
+		become(NOBODY);
+		child_gets(0, try(self->name, TRIBUF_CONSUMER, 0, 0));
+		child_gets(0, try(self->name, TRIBUF_CONSUMER, TRIBUF_OWNER, 0));
+		child_gets(-EPERM, try(self->name, TRIBUF_PRODUCER,
+				       TRIBUF_CREATE | TRIBUF_REPLACE, SLOT));
+	});
+	/* Somebody else's: OWNER trusts it as little as a file of root's in another's name. */
+	ASSERT_EQ(0, chown(self->path, NOBODY, NOBODY));
+	EXPECT_EQ(-EPERM, try(self->name, TRIBUF_CONSUMER, TRIBUF_OWNER, 0));
+}
+
+TEST_F(shm, leftover_of_another_user_in_a_sticky_folder_is_used_again)
+{
+	int fd;
+
+	if (getuid())
+		SKIP(return, "needs root, to become somebody else");
+	fd = open(self->path, O_RDWR | O_CREAT, 0666);
+	ASSERT_EQ(0, fchmod(fd, 0666));
+	close(fd);
+	EXPECT_CHILD({
+		struct tribuf *t;
+
+		become(NOBODY);
+		child_gets(0, open_as(&t, self->name, TRIBUF_PRODUCER, TRIBUF_CREATE, SLOT));
+		child_must(lib_publish(t) == 1);
+		tribuf_close(t);
+	});
+}
+
+/* ---- channels that were tampered with ---- */
+
+/* The file's pages, as any program could map them. */
+static unsigned char *pages_of(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	void *pages = mmap(NULL, 4 * page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	close(fd);
+	return pages == MAP_FAILED ? NULL : pages;
+}
+
+TEST_F(shm, geometry_that_makes_no_sense_is_refused)
+{
+	struct tribuf_geometry *g, good;
+	unsigned char *pages;
+
+	ASSERT_EQ(0, produce(self, 0));
+	pages = pages_of(self->path);
+	ASSERT_NE(NULL, pages);
+	g = (struct tribuf_geometry *)(pages + TRIBUF_PAGE_GEOMETRY * page_size());
+	good = *g;
+#define REFUSED(error, field, value) do {					\
+	g->field = value;							\
+	EXPECT_EQ(-(error), try(self->name, TRIBUF_CONSUMER, 0, 0))		\
+		TH_LOG("%s", #field);						\
+	*g = good;								\
+} while (0)
+	REFUSED(EPROTONOSUPPORT, magic, 0);
+	REFUSED(EPROTONOSUPPORT, byte_order, ~good.byte_order);
+	REFUSED(EPROTONOSUPPORT, layout, good.layout + 1);
+	REFUSED(EPROTONOSUPPORT, features, 1);
+	REFUSED(EPROTONOSUPPORT, page_size, 2 * good.page_size);
+	REFUSED(EPROTO, slots, 4);
+	REFUSED(EPROTO, granule, 0);
+	REFUSED(EPROTO, granule, 3);
+	REFUSED(EPROTO, granule, 2 * TRIBUF_GRANULE_MAX);
+	REFUSED(EPROTO, slot_size, good.slot_stride + 1);
+	REFUSED(EPROTO, slot_stride, good.slot_stride + 1);
+	REFUSED(EPROTO, slot_stride, 1ull << 63);
+	REFUSED(EPROTO, slot_stride, 16 * good.slot_stride);	/* beyond the file */
+	REFUSED(EPROTO, slots_offset, 1);
+	REFUSED(EPROTO, slots_offset, page_size());
+	REFUSED(EPROTO, slots_offset, 1ull << 63);
+	EXPECT_EQ(0, try(self->name, TRIBUF_CONSUMER, 0, 0));
+	munmap(pages, 4 * page_size());
+}
+
+/* The same, found by one who waited for a geometry. */
+TEST_F(shm, geometry_that_comes_and_makes_no_sense_is_refused)
+{
+	struct tribuf_frame frame;
+	struct tribuf_geometry *g;
+	unsigned char *pages;
+
+	ASSERT_EQ(0, open_as(&self->t, self->name, TRIBUF_CONSUMER, TRIBUF_PENDING, 0));
+	EXPECT_EQ(0, tribuf_acquire(self->t, &frame));
+	EXPECT_EQ(-ENOENT, try(self->name, TRIBUF_PRODUCER, 0, 0));
+	pages = pages_of(self->path);
+	ASSERT_NE(NULL, pages);
+	g = (struct tribuf_geometry *)(pages + TRIBUF_PAGE_GEOMETRY * page_size());
+	g->slot_stride = 1;
+	g->granule = 64;
+	g->slot_size = SLOT;
+	EXPECT_EQ(-EPROTO, tribuf_acquire(self->t, &frame));
+	g->slot_size = 0;
+	munmap(pages, 4 * page_size());
+}
+
+TEST_F(shm, spoilt_word_is_refused_until_it_is_replaced)
+{
+	struct tribuf_state *state;
+	struct tribuf *p;
+
+	ASSERT_EQ(0, open_as(&self->t, self->name, TRIBUF_KEEPER, TRIBUF_CREATE, SLOT));
+	state = (struct tribuf_state *)pages_of(self->path);
+	ASSERT_NE(NULL, state);
+	state->word = 0;
+	EXPECT_EQ(-EPROTO, try(self->name, TRIBUF_PRODUCER, 0, 0));
+	EXPECT_EQ(-EPROTO, try(self->name, TRIBUF_CONSUMER, TRIBUF_LATEST, 0));
+	ASSERT_EQ(0, open_as(&p, self->name, TRIBUF_PRODUCER, TRIBUF_CREATE | TRIBUF_REPLACE, SLOT));
+	EXPECT_EQ(1, lib_publish(p));
+	tribuf_close(p);
+	munmap(state, 4 * page_size());
+}
+
+TEST_F(shm, counters_carry_over_32_bits)
+{
+	struct tribuf_info_args info;
+	unsigned char *pages;
+
+	ASSERT_EQ(0, produce(self, 0));
+	pages = pages_of(self->path);
+	ASSERT_NE(NULL, pages);
+	*(uint32_t *)(pages + CONTROL_PAGE * page_size() + CONTROL_RINGS) = UINT32_MAX;
+	ASSERT_EQ(0, tribuf_ring(self->t));
+	ASSERT_EQ(0, tribuf_info(self->t, &info));
+	EXPECT_EQ(1ull << 32, info.kernel_rings);
+	munmap(pages, 4 * page_size());
+}
+
+/* ---- limits ---- */
+
+TEST_F(shm, slots_that_fit_nowhere_are_refused_and_leave_nothing)
+{
+	struct tribuf_options o = options(TRIBUF_PRODUCER, TRIBUF_CREATE, 1ull << 40);
+	struct tribuf *t;
+
+	o.granule = TRIBUF_GRANULE_MAX;
+	EXPECT_EQ(-ENOSPC, tribuf_open(&t, self->name, &o));
+	/* References of 32 bits do not reach that far by small granules. */
+	EXPECT_EQ(-EINVAL, try(self->name, TRIBUF_PRODUCER, TRIBUF_CREATE, 1ull << 37));
+	EXPECT_EQ(-EFBIG, try(self->name, TRIBUF_PRODUCER, TRIBUF_CREATE, 1ull << 62));
+	EXPECT_EQ(-EFBIG, try(self->name, TRIBUF_PRODUCER, TRIBUF_CREATE, UINT64_MAX));
+	EXPECT_TRUE(channel_is_gone(self->name));
+}
+
+TEST_F(shm, geometry_must_be_the_channels)
+{
+	struct tribuf_options o = options(TRIBUF_CONSUMER, TRIBUF_CREATE, SLOT);
+	struct tribuf *t;
+
+	ASSERT_EQ(0, produce(self, 0));
+	EXPECT_EQ(-EINVAL, try(self->name, TRIBUF_CONSUMER, TRIBUF_CREATE, 2 * SLOT));
+	o.granule = 4096;
+	EXPECT_EQ(-EINVAL, tribuf_open(&t, self->name, &o));
+	EXPECT_EQ(-EEXIST, try(self->name, TRIBUF_CONSUMER, TRIBUF_CREATE | TRIBUF_EXCL, SLOT));
+	EXPECT_EQ(-EBUSY, try(self->name, TRIBUF_PRODUCER, 0, 0));
+}
+
+/* ---- what it cannot do ---- */
+
+TEST_F(shm, lacks_are_told)
+{
+	EXPECT_EQ(-ENOTSUP, try(self->name, TRIBUF_PRODUCER, TRIBUF_CREATE | TRIBUF_GUARDED, SLOT));
+	ASSERT_EQ(0, produce(self, 0));
+	EXPECT_EQ(-ENOTSUP, tribuf_fd(self->t));
+}
+
+/* ---- a forked child has none of it ---- */
+
+TEST_F(shm, inherited_handles_are_refused)
+{
+	unsigned char data[SLOT];
+	struct tribuf_info_args info;
+	struct tribuf_frame frame;
+	struct tribuf *c, *o;
+
+	ASSERT_EQ(0, produce(self, 0));
+	ASSERT_EQ(0, open_as(&c, self->name, TRIBUF_CONSUMER, TRIBUF_DEFAULT, 0));
+	ASSERT_EQ(0, open_as(&o, self->name, TRIBUF_OBSERVER, TRIBUF_DEFAULT, 0));
+	ASSERT_EQ(1, lib_publish(self->t));
+	EXPECT_CHILD({
+		struct tribuf_gen_index nowhere = { 0, 0 };
+		size_t bytes = sizeof(data);
+		uint32_t version;
+
+		child_gets(-ESTALE, tribuf_info(o, &info));
+		child_gets(-ESTALE, tribuf_snapshot(o, &frame, data, sizeof(data)));
+		child_gets(-ESTALE, tribuf_copy(o, nowhere, data, 1));
+		child_gets(-ESTALE, tribuf_format_get(c, data, &bytes, &version));
+		child_gets(-ESTALE, tribuf_format_set(self->t, data, 1));
+		child_gets(-ESTALE, tribuf_ring(self->t));
+		child_gets(-ESTALE, tribuf_wait(c, TRIBUF_READY, 0));
+		tribuf_close(o);
+		tribuf_close(c);
+		tribuf_close(self->t);
+	});
+	/* And what it closed is still ours. */
+	EXPECT_EQ(1, tribuf_acquire(c, &frame));
+	EXPECT_EQ(1, tribuf_snapshot(o, &frame, data, sizeof(data)));
+	tribuf_close(c);
+	tribuf_close(o);
+}
+
+TEST_HARNESS_MAIN
