@@ -296,10 +296,15 @@ long tribuf_ring(struct tribuf_handle *handle)
 	return 0;
 }
 
-/* Wake everyone on a handle, exclusive waiters too: not for a frame, for a change. */
+/*
+ * Wake everyone on a handle, exclusive waiters too: not for a frame, for a change.
+ * io_uring does not heed EPOLLPRI in a key (IO_ASYNC_POLL_COMMON), whoever waits
+ * for it there: without a key everyone looks for themselves.
+ */
 void tribuf_wake(struct tribuf_handle *handle, __poll_t events)
 {
-	__wake_up(&handle->wq, TASK_NORMAL, 0, poll_to_key(events));
+	__wake_up(&handle->wq, TASK_NORMAL, 0,
+		  events & EPOLLPRI ? NULL : poll_to_key(events));
 }
 
 /* ATTACH is done: arm for those who queued on the handle before, and tell them. */
