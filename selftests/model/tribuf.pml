@@ -114,9 +114,15 @@ hidden byte rings_for_nothing_are_bounded;
 
 inline age(number) { if :: number < OLDER -> number++ :: else fi }
 
-/* Somebody came, left, or changed the newest frame. */
+/* A newer frame is published. */
+inline overtake()
+{
+	age(seq[0]); age(seq[1]); age(seq[2]); age(o_seq); age(o_taken);
+	c_has = 0; o_has = 0; taken = 0
+}
+
+/* Somebody came or left: rings for nothing are counted anew. */
 inline no_noise() { p_noise = 0; c_noise = 0; o_noise = 0 }
-inline overtake() { age(seq[0]); age(seq[1]); age(seq[2]); age(o_seq); age(o_taken); c_has = 0; o_has = 0; taken = 0 }
 
 /* The back slot's generation; references to another one are void. */
 #define generation(becomes)									\
@@ -139,7 +145,7 @@ inline store(unfinished)
 #define sleep(ready, BIT, queued, woken, asleep, noise, dies)					\
 	if											\
 	:: !queued ->										\
-		MISTAKE(ARMS_BEFORE_QUEUEING, word = word | BIT;, )				\
+		MISTAKE(ARMS_BEFORE_QUEUEING, noise = 0; word = word | BIT;, )			\
 		d_step { queued = 1; noise = 0 };						\
 		MISTAKE(ARMS_BEFORE_QUEUEING, , word = word | BIT;)	/* tribuf_arm() */	\
 		if :: MISTAKE(NO_RECHECK, false, ready) -> goto awake :: else fi		\
