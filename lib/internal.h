@@ -30,6 +30,8 @@ struct news {
 /* What tribuf_wait() knows about how long its waits for TRIBUF_READY take. */
 struct spin {
 	int64_t expected;		/* ns, the mean of late; 0: none was yet */
+	int64_t end;			/* when the last one was over; 0: without a frame */
+	uint32_t count;			/* of the state word, then */
 	uint32_t checked;		/* waits until @alone is to be found out again */
 	bool alone;			/* there is no other CPU that the peer could run on */
 };
@@ -138,7 +140,9 @@ void note_events(struct handle *h, int revents);
 /* spin.c */
 /* Look for TRIBUF_READY for a while, if that may pay: true if there is something. */
 bool spin(struct handle *h, int64_t start, int64_t deadline);
-void spin_learn(struct handle *h, int64_t duration);
+/* A wait for it lasted from @start to @end; or ended without it, whenever. */
+void spin_learn(struct handle *h, int64_t start, int64_t end);
+void spin_in_vain(struct handle *h);
 
 /* set.c */
 void leave_set(struct handle *h);

@@ -86,14 +86,37 @@ bool spin(struct handle *h, int64_t start, int64_t deadline)
 	return came;
 }
 
-/* A wait took @duration, of which the mean is kept: a quarter of each new one. */
-void spin_learn(struct handle *h, int64_t duration)
+/*
+ * How far apart the frames are that came since the last wait ended. After a sleep
+ * that is nearer the truth than the wait's own time, of which being woken may be
+ * the greater part.
+ */
+static int64_t period(struct spin *s, uint32_t count, int64_t end)
+{
+	uint32_t frames = (count - s->count) & (~0u >> TRIBUF_COUNT_SHIFT);
+	int64_t since = s->end;
+
+	s->count = count;
+	s->end = end;
+	return since && frames ? (end - since) / frames : INT64_MAX;
+}
+
+void spin_learn(struct handle *h, int64_t start, int64_t end)
 {
 	struct spin *s = &h->spin;
+	int64_t apart, time = end - start;
 
-	if (duration > LONGEST)
-		duration = LONGEST;
-	s->expected = s->expected ? s->expected + (duration - s->expected) / 4 : duration;
-	if (s->expected < 1)
-		s->expected = 1;
+	if (h->role != TRIBUF_PRODUCER && !h->pending) {
+		apart = period(s, tribuf_word_count(h->state->word), end);
+		time = apart < time ? apart : time;
+	}
+	time = time < 1 ? 1 : time > LONGEST ? LONGEST : time;
+	/* The mean of late: a quarter of each new one. */
+	s->expected = s->expected ? s->expected + (time - s->expected) / 4 : time;
+}
+
+void spin_in_vain(struct handle *h)
+{
+	h->spin.expected = LONGEST;
+	h->spin.end = 0;
 }

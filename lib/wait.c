@@ -138,9 +138,10 @@ static int wait_until(struct handle *h, unsigned int events, int64_t deadline)
 		if (!bits)
 			bits = look(h, events);
 	}
-	/* Without a frame it would have taken longer still. */
-	if (events & TRIBUF_READY && bits >= 0)
-		spin_learn(h, bits & (int)TRIBUF_READY ? now() - start : INT64_MAX);
+	if (bits > 0 && bits & (int)TRIBUF_READY)
+		spin_learn(h, start, now());
+	else if (events & TRIBUF_READY && bits != -EINTR)
+		spin_in_vain(h);
 	return bits;
 }
 

@@ -167,26 +167,38 @@ helper int prepare_in_uring(struct waiter *w)
 	}
 }
 
-/* 1: a read has taken @frame. */
+/* What @cqe says. 1: a read has taken @frame. */
+helper int take_answer(struct waiter *w, const struct io_uring_cqe *cqe, struct tribuf_frame *frame)
+{
+	int n;
+
+	w->queued = tribuf_uring_queued(cqe);
+	if (w->way == WAY_URING_READ)
+		return tribuf_uring_frame(w->t, &w->acquired, cqe, frame);
+	n = tribuf_uring_woken(w->t, TRIBUF_READY, cqe);
+	return n < 0 ? n : 0;
+}
+
 helper int sleep_in_uring(struct waiter *w, int ms, struct tribuf_frame *frame)
 {
 	struct __kernel_timespec timeout = { ms / 1000, ms % 1000 * (long long)NS_PER_MS };
-	struct io_uring_cqe *cqe = NULL;
-	int n = 0;
+	struct io_uring_cqe *cqe;
+	int n;
 
-	if (!w->queued)
-		n = prepare_in_uring(w);
-	if (n)
-		return n;
-	w->queued = true;
-	n = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1, &timeout, NULL);
-	if (!cqe)
-		return n == -ETIME || n > 0 ? 0 : n;
-	w->queued = tribuf_uring_queued(cqe);
-	n = w->way == WAY_URING_READ ? tribuf_uring_frame(w->t, &w->acquired, cqe, frame) :
-	    tribuf_uring_woken(w->t, TRIBUF_READY, cqe);
-	io_uring_cqe_seen(&w->ring, cqe);
-	return n < 0 ? n : n && w->way == WAY_URING_READ;
+	/* Again, if a thread that is no more had queued it. */
+	do {
+		n = w->queued ? 0 : prepare_in_uring(w);
+		if (n)
+			return n;
+		w->queued = true;
+		cqe = NULL;
+		n = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1, &timeout, NULL);
+		if (!cqe)
+			return n == -ETIME || n > 0 ? 0 : n;
+		n = take_answer(w, cqe, frame);
+		io_uring_cqe_seen(&w->ring, cqe);
+	} while (n == -ECANCELED);
+	return n;
 }
 
 helper int sleep_in_read(struct waiter *w, struct tribuf_frame *frame)

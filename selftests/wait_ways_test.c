@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Many asleep at once: the same handle in several ways, all roles of a channel,
+ * handles that are closed under a sleeper; timeouts, signals and refusals in each
+ * way to wait.
+ */
+#include "wait.h"
+
+FIXTURE(ways) {
+	struct tribuf *p, *c;
+	struct waiter w;
+};
+
+ALL_WAYS(ways);
+
+FIXTURE_SETUP(ways)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	ASSERT_EQ(0, open_as(&self->p, test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE, SLOT));
+	ASSERT_EQ(0, open_as(&self->c, test_name(), TRIBUF_CONSUMER, 0, 0));
+	ASSERT_EQ(0, waiter_open(&self->w, variant->way, self->c, POLLIN));
+}
+
+FIXTURE_TEARDOWN(ways)
+{
+	waiter_close(&self->w);
+	tribuf_close(self->c);
+	tribuf_close(self->p);
+}
+
+/* Sleeps in a thread of its own. */
+struct sleeper {
+	struct waiter *w;
+	struct tribuf_frame frame;
+	int result;
+	pid_t tid;
+	uint64_t woke;
+	pthread_t thread;
+};
+
+static void *sleep_in_thread(void *arg)
+{
+	struct sleeper *s = arg;
+
+	__atomic_store_n(&s->tid, gettid(), __ATOMIC_RELEASE);
+	s->result = waiter_sleep(s->w, 2 * LONG, &s->frame);
+	s->woke = now();
+	return NULL;
+}
+
+/* Is the thread @tid asleep? */
+static bool asleep(pid_t tid)
+{
+	char path[64], text[256] = "", *state;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	state = fgets(text, sizeof(text), f) ? strrchr(text, ')') : NULL;
+	fclose(f);
+	return state && state[2] == 'S';
+}
+
+static bool start_sleeper(struct sleeper *s, struct waiter *w)
+{
+	*s = (struct sleeper){ .w = w };
+	return !pthread_create(&s->thread, NULL, sleep_in_thread, s) &&
+	       eventually(LONG, __atomic_load_n(&s->tid, __ATOMIC_ACQUIRE) && asleep(s->tid));
+}
+
+TEST_F(ways, a_frame_wakes)
+{
+	struct tribuf_frame frame;
+	struct sleeper s;
+	uint64_t start;
+
+	for (int i = 1; i <= 5; i++) {
+		ASSERT_TRUE(start_sleeper(&s, &self->w));
+		start = now();
+		ASSERT_EQ(i, lib_publish(self->p));
+		pthread_join(s.thread, NULL);
+		EXPECT_GT(start + NS_PER_S, s.woke);
+		ASSERT_EQ(way_reads(variant->way), s.result);
+		if (!s.result)
+			ASSERT_EQ(1, tribuf_acquire(self->c, &frame));
+		ASSERT_EQ(0, tribuf_acquire(self->c, &frame));
+	}
+}
+
+/* Never early; and, at least once in ten times, hardly late. */
+TEST_F(ways, timeouts_are_kept)
+{
+	struct tribuf_frame frame;
+	uint64_t start, took, best = UINT64_MAX;
+
+	if (variant->way == WAY_READ)
+		return;		/* has none */
+	for (int i = 0; i < 10; i++) {
+		start = now();
+		ASSERT_EQ(0, waiter_sleep(&self->w, 3, &frame));
+		took = now() - start;
+		ASSERT_LE(3 * NS_PER_MS, took);
+		best = took < best ? took : best;
+	}
+	EXPECT_GT(8 * NS_PER_MS, best);
+}
+
+static void no_signal(int sig)
+{
+}
+
+TEST_F(ways, a_signal_ends_the_wait)
+{
+	struct sigaction action = { .sa_handler = no_signal };
+	struct sleeper s;
+
+	sigaction(SIGUSR1, &action, NULL);
+	ASSERT_TRUE(start_sleeper(&s, &self->w));
+	pthread_kill(s.thread, SIGUSR1);
+	pthread_join(s.thread, NULL);
+	/* liburing does not tell a signal from the time's end after a submission. */
+	EXPECT_TRUE(s.result == -EINTR || self->w.ring_made) TH_LOG("%d", s.result);
+	EXPECT_GT(now(), s.woke);
+	/* Nothing was lost by it. */
+	ASSERT_EQ(1, lib_publish(self->p));
+	ASSERT_EQ(way_reads(variant->way), waiter_sleep(&self->w, LONG, &s.frame));
+}
+
+/* ---- a descriptor that is closed under its sleeper ---- */
+
+FIXTURE(closed) {
+	struct tribuf *p;
+	int fd;
+};
+
+FIXTURE_VARIANT(closed) {
+	enum way way;
+	int told;
+};
+
+FIXTURE_VARIANT_ADD(closed, poll) { .way = WAY_POLL, .told = POLLERR };
+FIXTURE_VARIANT_ADD(closed, select) { .way = WAY_SELECT, .told = 1 };
+FIXTURE_VARIANT_ADD(closed, read) { .way = WAY_READ, .told = -ESTALE };
+FIXTURE_VARIANT_ADD(closed, uring_poll) { .way = WAY_URING_POLL, .told = POLLERR };
+FIXTURE_VARIANT_ADD(closed, uring_read) { .way = WAY_URING_READ, .told = -ESTALE };
+
+/* A role of its own, not of libtribuf, whose handles are closed as a whole. */
+FIXTURE_SETUP(closed)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	ASSERT_EQ(0, open_as(&self->p, test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE, SLOT));
+	self->fd = join(test_name(), TRIBUF_CONSUMER, TRIBUF_OWNED, 0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(closed)
+{
+	tribuf_close(self->p);
+}
+
+struct raw {
+	enum way way;
+	int fd, told;
+	pid_t tid;
+};
+
+static int raw_uring(struct raw *r)
+{
+	struct __kernel_timespec timeout = { LONG / 1000, 0 };
+	struct tribuf_acquired acquired;
+	struct io_uring_cqe *cqe = NULL;
+	struct io_uring ring;
+	int told = -ETIME;
+
+	if (io_uring_queue_init(2, &ring, 0))
+		return -ENOMEM;
+	if (r->way == WAY_URING_POLL)
+		io_uring_prep_poll_add(io_uring_get_sqe(&ring), r->fd, POLLIN);
+	else
+		io_uring_prep_read(io_uring_get_sqe(&ring), r->fd, &acquired, sizeof(acquired), 0);
+	io_uring_submit_and_wait_timeout(&ring, &cqe, 1, &timeout, NULL);
+	if (cqe)
+		told = cqe->res;
+	io_uring_queue_exit(&ring);
+	return told;
+}
+
+static void *wait_raw(void *arg)
+{
+	struct waiter w = { .fd = ((struct raw *)arg)->fd, .events = POLLIN };
+	struct tribuf_acquired acquired;
+	struct raw *r = arg;
+
+	__atomic_store_n(&r->tid, gettid(), __ATOMIC_RELEASE);
+	if (r->way == WAY_POLL)
+		r->told = polled(r->fd, POLLIN, LONG);
+	else if (r->way == WAY_SELECT)
+		r->told = sleep_in_select(&w, LONG);
+	else if (r->way == WAY_READ)
+		r->told = negative_errno(read(r->fd, &acquired, sizeof(acquired)));
+	else
+		r->told = raw_uring(r);
+	return NULL;
+}
+
+/* With TRIBUF_OWNED the role ends there and then, and its sleepers are told. */
+TEST_F(closed, ends_the_wait)
+{
+	struct raw r = { .way = variant->way, .fd = self->fd };
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_raw, &r));
+	ASSERT_TRUE(eventually(LONG, __atomic_load_n(&r.tid, __ATOMIC_ACQUIRE) && asleep(r.tid)));
+	ASSERT_EQ(0, close(self->fd));
+	pthread_join(thread, NULL);
+	/* poll() may look again when the descriptor is gone already. */
+	if (variant->way != WAY_POLL || r.told != POLLNVAL)
+		EXPECT_EQ(variant->told, r.told);
+	EXPECT_TRUE(eventually(LONG, !peek(tribuf_fd(self->p)).consumer_pid));
+}
+
+/* ---- one handle, all ways at once ---- */
+
+static const enum way together[] = {
+	WAY_POLL, WAY_PPOLL, WAY_SELECT, WAY_LEVEL, WAY_EDGE, WAY_ONESHOT, WAY_EXCLUSIVE, WAY_NESTED,
+	WAY_URING_POLL, WAY_URING_MULTISHOT,
+};
+
+FIXTURE(crowd) {
+	struct tribuf *p, *c;
+};
+
+FIXTURE_SETUP(crowd)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	ASSERT_EQ(0, open_as(&self->p, test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE, SLOT));
+	ASSERT_EQ(0, open_as(&self->c, test_name(), TRIBUF_CONSUMER, 0, 0));
+}
+
+FIXTURE_TEARDOWN(crowd)
+{
+	tribuf_close(self->c);
+	tribuf_close(self->p);
+}
+
+TEST_F_TIMEOUT(crowd, one_frame_wakes_all_on_one_handle, 300)
+{
+	struct waiter w[ARRAY_SIZE(together)];
+	struct sleeper s[ARRAY_SIZE(together)];
+	struct tribuf_frame frame;
+	uint64_t start;
+
+	for (size_t i = 0; i < ARRAY_SIZE(together); i++)
+		ASSERT_EQ(0, waiter_open(&w[i], together[i], self->c, POLLIN));
+	for (unsigned long round = 0; round < scaled(20); round++) {
+		for (size_t i = 0; i < ARRAY_SIZE(together); i++)
+			ASSERT_TRUE(start_sleeper(&s[i], &w[i]));
+		start = now();
+		lib_publish(self->p);
+		for (size_t i = 0; i < ARRAY_SIZE(together); i++) {
+			pthread_join(s[i].thread, NULL);
+			ASSERT_EQ(0, s[i].result);
+			ASSERT_GT(start + LONG * NS_PER_MS, s[i].woke) TH_LOG("way %d", together[i]);
+		}
+		ASSERT_EQ(1, tribuf_acquire(self->c, &frame));
+		/* What stays is still told of that frame, once. */
+		for (size_t i = 0; i < ARRAY_SIZE(together); i++)
+			if (w[i].queued)
+				waiter_sleep(&w[i], 0, &frame);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(together); i++)
+		waiter_close(&w[i]);
+}
+
+/* ---- all roles asleep at once ---- */
+
+/* In a child: each frame that comes, by @way, until number @count. */
+static void observe(enum way way, uint64_t count)
+{
+	static unsigned char copy[SLOT];
+	struct tribuf_frame frame;
+	struct waiter w;
+	struct tribuf *o;
+	uint64_t last = 0;
+	int result;
+
+	child_gets(0, open_as(&o, test_name(), TRIBUF_OBSERVER, 0, 0));
+	child_gets(0, waiter_open(&w, way, o, POLLIN));
+	while (last < count) {
+		result = tribuf_snapshot(o, &frame, copy, sizeof(copy));
+		if (result == 1) {
+			child_must(frame.seq > last);
+			child_must(lib_whole(&frame, SLOT));
+			last = frame.seq;
+		} else if (result != -EAGAIN) {
+			child_gets(0, result);
+			child_gets(0, waiter_sleep(&w, 60000, &frame));
+		}
+	}
+}
+
+static void produce_paced(enum way way, uint64_t count)
+{
+	struct tribuf_frame frame;
+	struct waiter w;
+	struct tribuf *p;
+
+	child_gets(0, open_as(&p, test_name(), TRIBUF_PRODUCER, 0, 0));
+	child_gets(0, waiter_open(&w, way, p, POLLOUT));
+	for (uint64_t i = 1; i <= count; i++) {
+		while (!tribuf_wait(p, TRIBUF_READY, 0))
+			child_gets(0, waiter_sleep(&w, 60000, &frame));
+		child_gets((long)i, (long)lib_publish(p));
+	}
+	/* Going would wake whoever slept through the last frame. */
+	pause();
+}
+
+FIXTURE(everyone) {
+	struct tribuf *c;
+	struct waiter w;
+};
+
+ALL_WAYS(everyone);
+
+FIXTURE_SETUP(everyone)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	ASSERT_EQ(0, open_as(&self->c, test_name(), TRIBUF_CONSUMER, TRIBUF_CREATE, SLOT));
+	ASSERT_EQ(0, waiter_open(&self->w, variant->way, self->c, POLLIN));
+}
+
+FIXTURE_TEARDOWN(everyone)
+{
+	waiter_close(&self->w);
+	tribuf_close(self->c);
+}
+
+TEST_F_TIMEOUT(everyone, sleeps_and_none_is_forgotten, 600)
+{
+	/* What an observer or a producer cannot do: read() takes frames. */
+	enum way other = way_reads(variant->way) ? WAY_POLL : variant->way;
+	uint64_t count = scaled(1000), last = 0;
+	struct tribuf_frame frame;
+	pid_t producer, observers[3];
+	struct watchdog dog;
+	int result;
+
+	for (size_t i = 0; i < ARRAY_SIZE(observers); i++)
+		observers[i] = in_child(observe(i ? other : WAY_WAIT, count));
+	producer = in_child(produce_paced(other, count));
+	ASSERT_EQ(0, watchdog_start(&dog, self->c, TRIBUF_FRESH, producer));
+	while (last < count && !dog.lost) {
+		result = way_reads(variant->way) ? 0 : tribuf_acquire(self->c, &frame);
+		if (!result) {
+			dog.sleeps++;
+			result = waiter_sleep(&self->w, 60000, &frame);
+			dog.sleeps++;
+		}
+		ASSERT_LE(0, result);
+		if (!result)
+			continue;
+		/* Paced: not one is missing. */
+		ASSERT_EQ(last + 1, frame.seq);
+		last = frame.seq;
+	}
+	EXPECT_EQ(0, watchdog_stop(&dog));
+	EXPECT_EQ(count, last);
+	for (size_t i = 0; i < ARRAY_SIZE(observers); i++)
+		EXPECT_EQ(0, ended(observers[i]));
+	slay(producer);
+}
+
+/* ---- observers of large frames ---- */
+
+#define LARGE	(8u << 20)
+#define HERTZ	60
+
+static void publish_large(unsigned long count)
+{
+	struct tribuf_frame frame;
+	struct tribuf *p;
+	uint64_t next;
+
+	child_gets(0, open_as(&p, test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE, LARGE));
+	next = now();
+	for (unsigned long i = 0; i < count; i++, next += NS_PER_S / HERTZ) {
+		while (now() < next)
+			sleep_ns(next - now());
+		child_gets(0, tribuf_begin(p, &frame));
+		memset(frame.data, (int)i, 4096);
+		child_must(tribuf_publish(p, &frame) >= 0);
+	}
+	pause();
+}
+
+TEST_F_TIMEOUT(crowd, observers_copies_of_large_frames_succeed, 120)
+{
+	unsigned long count = scaled(200), good = 0, outrun = 0;
+	unsigned char *copy = malloc(LARGE);
+	struct tribuf_frame frame = {};
+	struct tribuf *o;
+	pid_t producer;
+	int result;
+
+	tribuf_close(self->c);
+	tribuf_close(self->p);
+	self->c = self->p = NULL;
+	memset(copy, 0, LARGE);
+	producer = in_child(publish_large(count));
+	ASSERT_TRUE(eventually(LONG, !open_as(&o, test_name(), TRIBUF_OBSERVER, 0, 0)));
+	while (frame.seq < count) {
+		result = tribuf_wait(o, TRIBUF_READY, LONG * (int64_t)NS_PER_MS);
+		ASSERT_EQ(TRIBUF_READY, result);
+		result = tribuf_snapshot(o, &frame, copy, LARGE);
+		ASSERT_TRUE(result == 1 || result == -EAGAIN) TH_LOG("%s", tribuf_explain());
+		*(result == 1 ? &good : &outrun) += 1;
+	}
+	printf("# %lu copies, %lu outrun\n", good, outrun);
+	fflush(stdout);
+	EXPECT_LE(99 * (good + outrun), 100 * good);
+	/* Most frames were seen, or the rate was not what it is meant to be. */
+	EXPECT_LT(count / 10, good);
+	slay(producer);
+	tribuf_close(o);
+	free(copy);
+}
+
+TEST_HARNESS_MAIN
