@@ -31,7 +31,7 @@ help:
 	@echo 'make modules         the module, into build/<kernel release>/tribuf.ko'
 	@echo 'make lib|tools|selftests   into build/$(TRIPLET)/'
 	@echo 'make coverage        lines and branches that the tests reach'
-	@echo 'make figures         the score card'
+	@echo 'make figures         the score card (AREA=channel, waiting, ... a part of it)'
 	@echo 'make soak            the tests that run for hours'
 	@echo 'make install         library, command and the module that was built'
 	@echo 'make clean           remove what was built, but not the kernels in build/kernels'
@@ -80,5 +80,5 @@ check:           ; @tools/setup check && selftests/check
 check-all:       ; @tools/setup check && selftests/check all
 demo:            ; @tools/setup demo && tools/demo
 soak:            ; @tools/setup check && selftests/check soak
-figures:         ; @tools/setup check && tools/figures
+figures:         ; @tools/setup check && selftests/figures $(AREA)
 coverage:        ; @tools/setup check coverage && selftests/coverage

@@ -3,14 +3,18 @@
  * Both ends of a channel in one process, a thread each, for a sanitizer that
  * watches threads (selftests/sanitize). It knows memory by its address, and the
  * ends map the same pages at different ones; so there, and there only, mmap() is
- * replaced by one that gives every byte of a file one address.
+ * replaced by one that gives every byte of a file one address, and locks of a file
+ * are told to the sanitizer.
  */
 #include "lib.h"
 
 #include <pthread.h>
+#include <stdarg.h>
 #include <sys/stat.h>
 
 #ifdef __SANITIZE_THREAD__
+
+#include <sanitizer/tsan_interface.h>
 
 #define WINDOW	(64ul << 20)	/* room for a file */
 #define WINDOWS	16
@@ -25,12 +29,17 @@ struct window {
 static struct window windows[WINDOWS];
 static pthread_mutex_t windows_lock = PTHREAD_MUTEX_INITIALIZER;
 
-void *__real_mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
+/* The names that they have in a library built for large files. */
+void *__real_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
 int __real_munmap(void *addr, size_t length);
-void *__wrap_mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
+int __real_fcntl64(int fd, int command, ...);
+int __real_close(int fd);
+void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
 int __wrap_munmap(void *addr, size_t length);
+int __wrap_fcntl64(int fd, int command, ...);
+int __wrap_close(int fd);
 
-static struct window *window_of(const struct stat *st)
+static struct window *window_of(const struct stat *st, int fd)
 {
 	struct window *spare = NULL;
 
@@ -46,47 +55,79 @@ static struct window *window_of(const struct stat *st)
 		*spare = (struct window){
 			.dev = st->st_dev,
 			.ino = st->st_ino,
-			.base = __real_mmap(NULL, WINDOW, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+			/* All that the file may ever have. */
+			.base = __real_mmap64(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0),
 		};
 	return spare;
 }
 
-void *__wrap_mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
 {
 	struct window *w;
 	struct stat st;
-	void *at;
 
 	if (fd < 0 || fstat(fd, &st) || !(flags & MAP_SHARED))
-		return __real_mmap(addr, length, prot, flags, fd, offset);
+		return __real_mmap64(addr, length, prot, flags, fd, offset);
 	pthread_mutex_lock(&windows_lock);
-	w = window_of(&st);
-	at = __real_mmap(w->base + offset, length, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED, fd, offset);
-	if (at != MAP_FAILED)
-		w->users++;
+	w = window_of(&st, fd);
+	w->users++;
 	pthread_mutex_unlock(&windows_lock);
-	return at;
+	return w->base + offset;
 }
 
 int __wrap_munmap(void *addr, size_t length)
 {
-	int done = 0;
+	bool ours = false;
 
 	pthread_mutex_lock(&windows_lock);
-	for (int i = 0; i < WINDOWS; i++) {
+	for (int i = 0; i < WINDOWS && !ours; i++) {
 		struct window *w = &windows[i];
 
-		if (!w->users || (unsigned char *)addr < w->base ||
-		    (unsigned char *)addr >= w->base + WINDOW)
-			continue;
-		if (!--w->users)
+		ours = w->users && (unsigned char *)addr >= w->base &&
+		       (unsigned char *)addr < w->base + WINDOW;
+		if (ours && !--w->users)
 			__real_munmap(w->base, WINDOW);
-		done = 1;
-		break;
 	}
 	pthread_mutex_unlock(&windows_lock);
-	return done ? 0 : __real_munmap(addr, length);
+	return ours ? 0 : __real_munmap(addr, length);
+}
+
+/* What stands for all locks of a file. */
+static void *lock_of(int fd)
+{
+	static char lock[256];
+	struct stat st;
+
+	return fstat(fd, &st) ? NULL : &lock[st.st_ino % sizeof(lock)];
+}
+
+int __wrap_fcntl64(int fd, int command, ...)
+{
+	void *arg, *lock = lock_of(fd);
+	struct flock *what;
+	va_list args;
+	int err;
+
+	va_start(args, command);
+	arg = va_arg(args, void *);
+	va_end(args);
+	what = command == F_OFD_SETLK ? arg : NULL;
+	if (what && what->l_type == F_UNLCK)
+		__tsan_release(lock);
+	err = __real_fcntl64(fd, command, arg);
+	/* Also one who only looks learns from who has unlocked. */
+	if (command == F_OFD_GETLK || (what && what->l_type == F_WRLCK && !err))
+		__tsan_acquire(lock);
+	return err;
+}
+
+int __wrap_close(int fd)
+{
+	void *lock = lock_of(fd);
+
+	if (lock)
+		__tsan_release(lock);
+	return __real_close(fd);
 }
 
 #endif
