@@ -81,4 +81,4 @@ check-all:       ; @tools/setup check && selftests/check all
 demo:            ; @tools/setup demo && tools/demo
 soak:            ; @tools/setup check && selftests/check soak
 figures:         ; @tools/setup check && selftests/figures $(AREA)
-coverage:        ; @tools/setup check coverage && selftests/coverage
+coverage:        ; @tools/setup check && selftests/coverage
