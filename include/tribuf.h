@@ -185,7 +185,7 @@ const char *tribuf_explain(void);
  * @events: which of the bits above may end the wait, at least one
  * @timeout: ns; 0: look, do not sleep; TRIBUF_FOREVER: no limit
  *
- * Looks; then, if the waits for TRIBUF_READY took less than 150 us of late and
+ * Looks; then, if most waits for TRIBUF_READY took less than 150 us of late and
  * there is more than one CPU, looks again for at most that long; then sleeps. As
  * with poll(), a signal that was handled before it slept does not end the wait.
  *

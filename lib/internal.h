@@ -27,10 +27,10 @@ struct news {
 	uint32_t consumer_epoch;
 };
 
-/* What tribuf_wait() knows about how long its waits for TRIBUF_READY take. */
+/* What tribuf_wait() knows about how long its waits for TRIBUF_READY took of late. */
 struct spin {
-	int64_t expected;		/* ns, the mean of late; 0: none was yet */
 	int64_t end;			/* when the last one was over; 0: without a frame */
+	uint32_t points;		/* for short waits, less those for long ones */
 	uint32_t count;			/* of the state word, then */
 	uint32_t checked;		/* waits until @alone is to be found out again */
 	bool alone;			/* there is no other CPU that the peer could run on */

@@ -13,11 +13,18 @@
 /*
  * The longest that a wait may spin, in ns: a producer at 10 kHz publishes every
  * 100 us, and what its frames may be late must fit in too, or nothing is gained.
- * Who waits longer than this on average does not spin at all, so a consumer that
- * falls idle loses two such spins at most, and then none.
  */
 #define SPIN_MAX	150000
-#define LONGEST		(4ll * SPIN_MAX)	/* what a long wait counts as, however long */
+
+/*
+ * A wait that would have ended within that time gives a point, one that would not
+ * takes three; from SPINNING points on it is tried. So one frame in four may be
+ * late, and a consumer that falls idle spins in vain twice at most, then no more.
+ */
+#define POINTS_MAX	8
+#define POINTS_OFF	3
+#define SPINNING	4
+
 #define LOOKS		16		/* between two looks at the clock */
 #define ALONE_CHECK	64		/* waits, until we look whether we are still alone */
 
@@ -45,7 +52,7 @@ static bool pays(struct handle *h)
 {
 	struct spin *s = &h->spin;
 
-	if (h->pending || !s->expected || s->expected > SPIN_MAX)
+	if (h->pending || s->points < SPINNING)
 		return false;
 	if (!s->checked) {
 		s->alone = alone();
@@ -110,13 +117,16 @@ void spin_learn(struct handle *h, int64_t start, int64_t end)
 		apart = period(s, tribuf_word_count(h->state->word), end);
 		time = apart < time ? apart : time;
 	}
-	time = time < 1 ? 1 : time > LONGEST ? LONGEST : time;
-	/* The mean of late: a quarter of each new one. */
-	s->expected = s->expected ? s->expected + (time - s->expected) / 4 : time;
+	if (time > SPIN_MAX)
+		s->points -= s->points < POINTS_OFF ? s->points : POINTS_OFF;
+	else if (s->points < POINTS_MAX)
+		s->points++;
 }
 
 void spin_in_vain(struct handle *h)
 {
-	h->spin.expected = LONGEST;
-	h->spin.end = 0;
+	struct spin *s = &h->spin;
+
+	s->points -= s->points < POINTS_OFF ? s->points : POINTS_OFF;
+	s->end = 0;
 }
