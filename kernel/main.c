@@ -92,20 +92,20 @@ struct tribuf_command {
 	bool answers;
 };
 
-#define TRIBUF_COMMAND(cmd, name, min, need)				\
+#define TRIBUF_COMMAND(cmd, name, min, need, answer)			\
 	[_IOC_NR(cmd)] = { .call = tribuf_do_##name,			\
 			   .size = sizeof(struct tribuf_##name##_args),	\
 			   .size_min = (min), .attached = (need),	\
-			   .answers = _IOC_DIR(cmd) & _IOC_READ }
+			   .answers = (answer) }
 
 static const struct tribuf_command tribuf_command[] = {
-	TRIBUF_COMMAND(TRIBUF_IOC_ATTACH, attach, 184, false),
-	TRIBUF_COMMAND(TRIBUF_IOC_PUBLISH, publish, 128, true),
-	TRIBUF_COMMAND(TRIBUF_IOC_ACQUIRE, acquire, 144, true),
-	TRIBUF_COMMAND(TRIBUF_IOC_COPY, copy, 48, true),
-	TRIBUF_COMMAND(TRIBUF_IOC_FORMAT, format, 32, true),
-	TRIBUF_COMMAND(TRIBUF_IOC_INFO, info, 320, true),
-	TRIBUF_COMMAND(TRIBUF_IOC_LIST, list, 32, false),
+	TRIBUF_COMMAND(TRIBUF_IOC_ATTACH, attach, 184, false, true),
+	TRIBUF_COMMAND(TRIBUF_IOC_PUBLISH, publish, 128, true, true),
+	TRIBUF_COMMAND(TRIBUF_IOC_ACQUIRE, acquire, 144, true, true),
+	TRIBUF_COMMAND(TRIBUF_IOC_COPY, copy, 48, true, false),
+	TRIBUF_COMMAND(TRIBUF_IOC_FORMAT, format, 32, true, true),
+	TRIBUF_COMMAND(TRIBUF_IOC_INFO, info, 320, true, true),
+	TRIBUF_COMMAND(TRIBUF_IOC_LIST, list, 32, false, true),
 };
 
 /*
