@@ -221,7 +221,9 @@ int tribuf_polled(struct tribuf *handle, unsigned int events, int revents)
 {
 	int err = check_wait(handle_of(handle), events);
 
-	if (err)
+	if (!err)
+		err = tribuf_fd(handle);
+	if (err < 0)
 		return err;
 	note_events(handle_of(handle), revents);
 	return look(handle_of(handle), events);
