@@ -52,19 +52,20 @@ helper int open_as(struct tribuf **handle, const char *name, uint32_t role, uint
 	return tribuf_open(handle, name, &o);
 }
 
-/* Whatever the channel's file or entry would be: nothing of it is left. */
+/* Nothing is left of the channel: no name, and no file, which is looked for first. */
 helper bool channel_is_gone(const char *name)
 {
 	struct tribuf *keeper;
 	char path[128];
-	int err = open_as(&keeper, name, TRIBUF_KEEPER, 0, 0);
+	int err;
 
+	snprintf(path, sizeof(path), "/dev/shm/tribuf.%s", name + 4);
+	if (!strncmp(name, "shm:", 4) && !access(path, F_OK))
+		return false;
+	err = open_as(&keeper, name, TRIBUF_KEEPER, 0, 0);
 	if (!err)
 		tribuf_close(keeper);
-	if (strncmp(name, "shm:", 4))
-		return err == -ENOENT;
-	snprintf(path, sizeof(path), "/dev/shm/tribuf.%s", name + 4);
-	return err == -ENOENT && access(path, F_OK);
+	return err == -ENOENT;
 }
 
 /* Publish the next frame of the pattern in common.h: its number, or -errno. */

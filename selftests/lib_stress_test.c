@@ -72,21 +72,20 @@ static void count(struct tally *t, const struct tribuf_frame *frame, uint64_t sl
 }
 
 /*
- * On a processor of its own, where there are two, and before other programs, if
- * we may: else only one side runs at a time, and hardly a frame is taken.
+ * On a processor of its own among @allowed, where there are two, and before other
+ * programs, if we may: else only one side runs at a time, and hardly a frame is
+ * taken.
  */
-static void pin(unsigned int which)
+static void pin(const cpu_set_t *allowed, unsigned int which)
 {
 	struct sched_param first = { .sched_priority = 1 };
-	cpu_set_t allowed, one;
 	unsigned int cpu;
+	cpu_set_t one;
 
 	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first);
-	if (sched_getaffinity(0, sizeof(allowed), &allowed))
-		return;
-	which %= (unsigned int)CPU_COUNT(&allowed);
+	which %= (unsigned int)CPU_COUNT(allowed);
 	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (!CPU_ISSET(cpu, &allowed) || which--)
+		if (!CPU_ISSET(cpu, allowed) || which--)
 			continue;
 		CPU_ZERO(&one);
 		CPU_SET(cpu, &one);
@@ -95,12 +94,17 @@ static void pin(unsigned int which)
 	}
 }
 
+static void unpin(const cpu_set_t *allowed)
+{
+	sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){ 0 });
+	sched_setaffinity(0, sizeof(*allowed), allowed);
+}
+
 static void produce(const char *name, uint64_t frames)
 {
 	struct tribuf *p;
 	uint64_t i;
 
-	pin(1);
 	child_gets(0, tribuf_open_producer(&p, name, SLOT));
 	for (i = 1; i <= frames; i++)
 		child_gets((long)i, lib_publish(p));
@@ -150,17 +154,21 @@ static int full_speed(const char *name, uint64_t frames, struct tally *t, uint64
 		      uint64_t *random)
 {
 	struct tribuf_info_args info;
+	cpu_set_t allowed;
 	struct tribuf *c;
 	pid_t pid;
 	int err;
 
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return -errno;
 	memset(t, 0, sizeof(*t));
 	err = open_as(&c, name, TRIBUF_CONSUMER, TRIBUF_DEFAULT | TRIBUF_CREATE, SLOT);
 	if (err)
 		return err;
-	pid = in_child(produce(name, frames));
-	pin(0);
+	pid = in_child(pin(&allowed, 1); produce(name, frames));
+	pin(&allowed, 0);
 	err = consume(c, t, random);
+	unpin(&allowed);
 	if (err)
 		slay(pid);
 	else
@@ -245,7 +253,7 @@ static void produce_until(struct shared *shared, const char *name, uint64_t paus
 {
 	struct tribuf *p;
 
-	child_gets(0, tribuf_open_producer(&p, name, SLOT));
+	child_gets(0, open_as(&p, name, TRIBUF_PRODUCER, TRIBUF_OWNED, 0));
 	while (!__atomic_load_n(&shared->stop, __ATOMIC_RELAXED)) {
 		child_must(publish_full(p) > 0);
 		if (pause)
@@ -258,13 +266,32 @@ struct copies {
 	unsigned long right, stale, wrong, failed;
 };
 
-/* Refer to the newest frame, dawdle at times, copy a part of it. */
-static void copy_some(struct tribuf *o, unsigned long n, struct copies *copies, uint64_t *random)
+/* Slots of this size are copied in about the time in which they are written. */
+#define LARGE	(256u << 10)
+
+static bool part_holds(const unsigned char *part, uint64_t seq, uint64_t offset, uint64_t bytes)
 {
+	uint64_t i, word;
+
+	for (i = 0; i < bytes; i += 8) {
+		memcpy(&word, part + i, 8);
+		if (word != pattern_word(seq, offset + i))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * @n times: refer to a place in the newest frame, dawdle for up to @pause ns (each
+ * @often-th time), copy what is there.
+ */
+static void copy_some(struct tribuf *o, unsigned long n, unsigned int often, uint64_t pause,
+		      struct copies *copies, uint64_t *random)
+{
+	static unsigned char data[LARGE];
 	struct tribuf_gen_index reference = { 0, 0 };
-	unsigned char data[SLOT], part[SLOT];
+	uint64_t offset, bytes, size = o->slot_size;
 	struct tribuf_frame frame;
-	uint64_t offset, bytes;
 	int err;
 
 	memset(copies, 0, sizeof(*copies));
@@ -272,20 +299,20 @@ static void copy_some(struct tribuf *o, unsigned long n, struct copies *copies, 
 		;
 	while (n--) {
 		tribuf_snapshot(o, &frame, data, sizeof(data));
-		if (chance(random) % 16 == 0)
-			sleep_ns(chance(random) % 50000);
-		offset = chance(random) % (SLOT / 8) * 8;
-		bytes = chance(random) % ((SLOT - offset) / 8) * 8;
+		if (chance(random) % often == 0)
+			sleep_ns(chance(random) % pause);
+		offset = chance(random) % (size / 8) * 8;
+		bytes = chance(random) % ((size - offset) / 8) * 8;
 		err = tribuf_frame_ref(o, &frame, offset, &reference);
 		if (!err)
-			err = tribuf_copy(o, reference, part, bytes);
+			err = tribuf_copy(o, reference, data, bytes);
 		if (err) {
 			copies->stale += err == -ESTALE;
 			copies->failed += err != -ESTALE;
-		} else if (memcmp(part, data + offset, bytes)) {
-			copies->wrong++;
-		} else {
+		} else if (part_holds(data, frame.seq, offset, bytes)) {
 			copies->right++;
+		} else {
+			copies->wrong++;
 		}
 	}
 }
@@ -305,7 +332,7 @@ TEST_F_TIMEOUT(lib_stress, copies_beside_a_1_kHz_producer_are_right_or_stale, 18
 
 	ASSERT_EQ(0, open_as(&o, self->name, TRIBUF_OBSERVER, TRIBUF_CREATE, SLOT));
 	pid = in_child(produce_until(self->shared, self->name, NS_PER_MS));
-	copy_some(o, n, &copies, &self->random);
+	copy_some(o, n, 16, 50000, &copies, &self->random);
 	self->shared->stop = 1;
 	EXPECT_EQ(0, ended(pid));
 	print_copies("1 kHz", &copies);
@@ -323,10 +350,29 @@ TEST_F_TIMEOUT(lib_stress, copies_beside_a_producer_at_full_speed_are_right_or_s
 
 	ASSERT_EQ(0, open_as(&o, self->name, TRIBUF_OBSERVER, TRIBUF_CREATE, SLOT));
 	pid = in_child(produce_until(self->shared, self->name, 0));
-	copy_some(o, scaled(100000), &copies, &self->random);
+	copy_some(o, scaled(100000), 16, 50000, &copies, &self->random);
 	self->shared->stop = 1;
 	EXPECT_EQ(0, ended(pid));
 	print_copies("full speed", &copies);
+	EXPECT_EQ(0, copies.wrong);
+	EXPECT_EQ(0, copies.failed);
+	EXPECT_LT(0, copies.right);
+	EXPECT_LT(0, copies.stale);
+	tribuf_close(o);
+}
+
+TEST_F_TIMEOUT(lib_stress, copies_of_large_frames_are_right_or_stale, 180)
+{
+	struct copies copies;
+	struct tribuf *o;
+	pid_t pid;
+
+	ASSERT_EQ(0, open_as(&o, self->name, TRIBUF_OBSERVER, TRIBUF_CREATE, LARGE));
+	pid = in_child(produce_until(self->shared, self->name, 0));
+	copy_some(o, scaled(2000), 4, 20000, &copies, &self->random);
+	self->shared->stop = 1;
+	EXPECT_EQ(0, ended(pid));
+	print_copies("large", &copies);
 	EXPECT_EQ(0, copies.wrong);
 	EXPECT_EQ(0, copies.failed);
 	EXPECT_LT(0, copies.right);
@@ -566,14 +612,16 @@ TEST_F_TIMEOUT(lib_stress, creator_killed_at_any_moment_is_in_nobodys_way, 300)
 
 /* ---- two at once ---- */
 
-static void meet(struct shared *shared, unsigned int me, unsigned long round)
+static void meet(struct shared *shared, unsigned long round)
 {
 	uint32_t all = (uint32_t)(2 * round + 2);
 
 	__atomic_add_fetch(&shared->go, 1, __ATOMIC_ACQ_REL);
-	while (__atomic_load_n(&shared->go, __ATOMIC_ACQUIRE) < all)
+	while (__atomic_load_n(&shared->go, __ATOMIC_ACQUIRE) < all) {
 		if (shared->stop)
 			_exit(2);
+		sched_yield();
+	}
 }
 
 /* Producer 0 and consumer 1 both create: it must be one channel. */
@@ -586,17 +634,17 @@ static void create_together(struct shared *shared, const char *name, unsigned in
 	unsigned long i;
 
 	for (i = 0; i < rounds; i++) {
-		meet(shared, me, 3 * i);
+		meet(shared, 3 * i);
 		shared->result[me] = open_as(&t, name, role, TRIBUF_DEFAULT | TRIBUF_CREATE, SLOT);
 		shared->channel[me] = t && !tribuf_info(t, &info) ? info.channel : 0;
-		meet(shared, me, 3 * i + 1);
+		meet(shared, 3 * i + 1);
 		if (same_role)
 			child_must(shared->result[0] + shared->result[1] == -EBUSY &&
 				   !(shared->result[0] && shared->result[1]));
 		else
 			child_must(!shared->result[0] && !shared->result[1] &&
 				   shared->channel[0] && shared->channel[0] == shared->channel[1]);
-		meet(shared, me, 3 * i + 2);
+		meet(shared, 3 * i + 2);
 		tribuf_close(t);
 	}
 }
