@@ -7,6 +7,7 @@
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/time.h>
 
 #include "common.h"
 
@@ -588,6 +589,147 @@ TEST_F(rights, a_second_device_node_is_the_same_device)
 }
 
 /* ---- limits ---- */
+
+FIXTURE(limits) {
+	long channels, bytes, user_bytes;
+	long pages;
+};
+
+static bool set_parameter(const char *name, long value)
+{
+	char path[128], text[32];
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	snprintf(text, sizeof(text), "%ld", value);
+	return write_file(path, text);
+}
+
+FIXTURE_SETUP(limits)
+{
+	if (geteuid())
+		SKIP(_exit(255), "needs root, to change limits");
+	ASSERT_EQ(0, setgroups(0, NULL));
+	umask(0);
+	self->channels = parameter("user_channels_max");
+	self->bytes = parameter("channel_bytes_max");
+	self->user_bytes = parameter("user_bytes_max");
+	self->pages = parameter("pages");
+	ASSERT_LT(0, self->channels);
+	ASSERT_LT(0, self->bytes);
+	ASSERT_LT(0, self->user_bytes);
+}
+
+FIXTURE_TEARDOWN(limits)
+{
+	EXPECT_TRUE(set_parameter("user_channels_max", self->channels));
+	EXPECT_TRUE(set_parameter("channel_bytes_max", self->bytes));
+	EXPECT_TRUE(set_parameter("user_bytes_max", self->user_bytes));
+	EXPECT_EQ(self->pages, parameter("pages"));
+}
+
+static int make_as(uid_t uid, uint64_t slot_size)
+{
+	struct tribuf_attach_args args = attach_args(NULL, TRIBUF_KEEPER,
+						     TRIBUF_CREATE | TRIBUF_ANONYMOUS, slot_size);
+
+	return join_as(uid, uid, &args);
+}
+
+TEST_F(limits, channels_of_one_user)
+{
+	int fds[3];
+
+	ASSERT_TRUE(set_parameter("user_channels_max", 3));
+	for (int i = 0; i < 3; i++) {
+		fds[i] = make_as(ALICE, SLOT);
+		ASSERT_LE(0, fds[i]);
+	}
+	EXPECT_EQ(-ENOSPC, make_as(ALICE, SLOT));
+	EXPECT_EQ(-ENOSPC, make_as(ALICE, SLOT));
+	close(make_as(BOB, SLOT));
+	close(fds[1]);
+	fds[1] = make_as(ALICE, SLOT);
+	EXPECT_LE(0, fds[1]);
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
+}
+
+TEST_F(limits, bytes_of_one_user)
+{
+	int first;
+
+	ASSERT_TRUE(set_parameter("user_bytes_max", 1 << 20));
+	EXPECT_EQ(-ENOSPC, make_as(ALICE, 1 << 20));
+	first = make_as(ALICE, 256 << 10);
+	ASSERT_LE(0, first);
+	EXPECT_EQ(-ENOSPC, make_as(ALICE, 256 << 10));
+	close(make_as(BOB, 256 << 10));
+	close(first);
+	first = make_as(ALICE, 256 << 10);
+	EXPECT_LE(0, first);
+	close(first);
+}
+
+TEST_F(limits, bytes_of_one_channel)
+{
+	int fd;
+
+	ASSERT_TRUE(set_parameter("channel_bytes_max", 3 * 65536));
+	EXPECT_EQ(-EFBIG, make_as(0, 65537));
+	fd = make_as(0, 65536);
+	EXPECT_LE(0, fd);
+	close(fd);
+}
+
+/* Who makes a user namespace gains nothing by it: its owner is charged too. */
+TEST_F(limits, hold_across_user_namespaces)
+{
+	int fds[4];
+
+	for (int i = 0; i < 4; i++)
+		fds[i] = device(O_RDWR);
+	ASSERT_TRUE(set_parameter("user_channels_max", 3));
+	EXPECT_CHILD(
+		struct tribuf_attach_args args = attach_args(NULL, TRIBUF_KEEPER,
+							     TRIBUF_CREATE | TRIBUF_ANONYMOUS,
+							     SLOT);
+
+		become(ALICE);
+		child_must(!prctl(PR_SET_DUMPABLE, 1));
+		child_gets(0, attach(fds[0], &args));
+		child_must(!unshare(CLONE_NEWUSER));
+		for (int i = 1; i < 4; i++) {
+			args = attach_args(NULL, TRIBUF_KEEPER, TRIBUF_CREATE | TRIBUF_ANONYMOUS,
+					   SLOT);
+			child_gets(i < 3 ? 0 : -ENOSPC, attach(fds[i], &args));
+		}
+	);
+	for (int i = 0; i < 4; i++)
+		close(fds[i]);
+}
+
+static void ignore_signal(int sig)
+{
+	(void)sig;
+}
+
+/* A large channel takes its time; a signal ends it, and nothing is left. */
+TEST_F(limits, a_signal_interrupts_a_long_attach)
+{
+	struct sigaction action = { .sa_handler = ignore_signal };
+	struct itimerval soon = { .it_value.tv_usec = 2000 };
+	uint64_t slot_size = (uint64_t)self->user_bytes / 4 & ~0xfffull;
+	int err = 0;
+
+	sigaction(SIGALRM, &action, NULL);
+	for (int i = 0; i < 10 && err != -EINTR; i++) {
+		setitimer(ITIMER_REAL, &soon, NULL);
+		err = make_as(0, slot_size);
+		if (err >= 0)
+			close(err);
+	}
+	EXPECT_EQ(-EINTR, err);
+}
 
 /* A cgroup at its limit gets ENOMEM; nobody is killed, nothing is left. */
 TEST_F(rights, cgroup_limit_is_an_error_and_no_kill)
