@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-/* tribuf sub: takes frames and writes their bytes to a file or standard output. */
+/*
+ * tribuf sub: takes frames and writes their bytes to a file or standard output;
+ * many.c does it for more channels than one.
+ */
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -17,6 +20,9 @@ struct sub {
 	uint64_t count;			/* 0: no limit */
 	int64_t timeout;
 	bool observe, follow, verify, quiet, discard;
+	bool all, set;			/* more channels than one: their names, if not all */
+	char **names;
+	size_t names_count;
 	struct report report;
 
 	struct tribuf *channel;
@@ -38,6 +44,8 @@ struct sub {
 
 static const char help[] =
 	"usage: tribuf sub NAME [FILE|-] [OPTION]...\n"
+	"       tribuf sub --set NAME... [OPTION]...\n"
+	"       tribuf sub --all [OPTION]...\n"
 	"\n"
 	"Takes frames from channel NAME (shm:NAME without the module), the newest one each\n"
 	"time, and writes their bytes to FILE or standard output. Waits for the channel and\n"
@@ -53,19 +61,26 @@ static const char help[] =
 	"      --stats[=FILE]     numbers at the end, on standard error or into FILE\n"
 	"      --json             the numbers as JSON\n"
 	"  -q, --quiet            no progress line\n"
+	"      --set              take from each channel NAME, waiting for all by one call. Prints\n"
+	"                         a line for each frame: channel, number, bytes. With --count,\n"
+	"                         --timeout, --follow and --observe only; not for shm:NAME\n"
+	"      --all              the same for every channel that there is now and that has no\n"
+	"                         consumer (--observe: every one that one may see)\n"
 	"  -h, --help\n"
 	"\n"
 	"  tribuf sub backup copy.img                 the other end of 'pub --paced'\n"
 	"  tribuf sub temp --count 1                  the newest reading\n"
 	"  tribuf sub test --verify --stats           the other end of 'pub --pattern'\n"
 	"  tribuf sub cam --observe --timeout 5 >x    beside the consumer\n"
+	"  tribuf sub --all --observe                 what goes on, on all channels\n"
 	"\n"
 	"Exit status: 0 end of the stream, or --count reached; 1 failure (also: --verify found a\n"
 	"torn frame); 2 wrong usage; 3 --timeout ran out; 4 the channel was replaced (without\n"
 	"--follow), or the producer broke the protocol; 5 nobody reads the output; 6 the\n"
 	"channel has a consumer already; 128+N ended by signal N.\n";
 
-enum { OPT_COUNT = 256, OPT_TIMEOUT, OPT_FOLLOW, OPT_OBSERVE, OPT_VERIFY, OPT_STATS, OPT_JSON };
+enum { OPT_COUNT = 256, OPT_TIMEOUT, OPT_FOLLOW, OPT_OBSERVE, OPT_VERIFY, OPT_STATS, OPT_JSON,
+       OPT_SET, OPT_ALL };
 
 static const struct option options[] = {
 	{ "count", required_argument, NULL, OPT_COUNT },
@@ -76,6 +91,8 @@ static const struct option options[] = {
 	{ "stats", optional_argument, NULL, OPT_STATS },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "quiet", no_argument, NULL, 'q' },
+	{ "set", no_argument, NULL, OPT_SET },
+	{ "all", no_argument, NULL, OPT_ALL },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -103,9 +120,30 @@ static int parse_option(struct sub *s, int option)
 	case OPT_JSON:
 		s->report.json = s->report.wanted = true;
 		break;
+	case OPT_SET:
+		s->set = true;
+		break;
+	case OPT_ALL:
+		s->all = true;
+		break;
 	default:
 		s->quiet = true;
 	}
+	return EXIT_OK;
+}
+
+static int parse_many(struct sub *s, int argc, char **argv)
+{
+	if (s->all && s->set)
+		return usage_error("either --all or --set");
+	if (s->verify || s->report.wanted)
+		return usage_error("--verify, --stats and --json are for one channel");
+	if (s->all && argc)
+		return usage_error("--all takes no names: '%s'", *argv);
+	if (s->set && !argc)
+		return usage_error("--set: which channels?");
+	s->names = argv;
+	s->names_count = (size_t)argc;
 	return EXIT_OK;
 }
 
@@ -120,6 +158,8 @@ static int parse(struct sub *s, int argc, char **argv)
 	}
 	if (status)
 		return status;
+	if (s->all || s->set)
+		return parse_many(s, argc - optind, argv + optind);
 	if (argc - optind < 1 || argc - optind > 2)
 		return usage_error(argc == optind ? "which channel?" : "too many arguments");
 	s->name = argv[optind];
@@ -443,11 +483,23 @@ static int subscribe(struct sub *s)
 	return status ?: result;
 }
 
+static int subscribe_many(const struct sub *s)
+{
+	const struct many_options how = {
+		.all = s->all, .observe = s->observe, .follow = s->follow,
+		.count = s->count, .timeout = s->timeout,
+	};
+
+	return sub_many(&how, s->names, s->names_count);
+}
+
 static int run(int argc, char **argv)
 {
 	struct sub s = { .timeout = TRIBUF_FOREVER, .fd = STDOUT_FILENO };
 	int err, closed, status = parse(&s, argc, argv);
 
+	if (!status && (s.all || s.set))
+		return subscribe_many(&s);
 	if (status || !s.name)		/* --help */
 		return status;
 	signals_catch();

@@ -119,6 +119,17 @@ __attribute__((format(printf, 2, 3)))
 void progress_show(struct progress *progress, const char *format, ...);
 void progress_end(struct progress *progress);
 
+/* many.c: tribuf sub of more channels than one */
+struct many_options {
+	bool all;			/* else those that are named */
+	bool observe;
+	bool follow;
+	uint64_t count;			/* 0: no limit */
+	int64_t timeout;
+};
+
+int sub_many(const struct many_options *options, char **names, size_t count);
+
 /* machine.c: what the system says about the module and its device */
 #define DEVICE_PATH	"/dev/tribuf"
 #define MODULE_NAME	"tribuf"
