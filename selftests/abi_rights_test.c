@@ -681,29 +681,43 @@ TEST_F(limits, bytes_of_one_channel)
 	close(fd);
 }
 
-/* Who makes a user namespace gains nothing by it: its owner is charged too. */
+static int make_on(int fd)
+{
+	struct tribuf_attach_args args = attach_args(NULL, TRIBUF_KEEPER,
+						     TRIBUF_CREATE | TRIBUF_ANONYMOUS, SLOT);
+
+	return attach(fd, &args);
+}
+
+/* Alice's namespace is full of users: what they make is charged to her as well. */
 TEST_F(limits, hold_across_user_namespaces)
 {
-	int fds[4];
+	int fds[4], told[2], go[2];
+	char path[64], byte;
+	pid_t child;
 
 	for (int i = 0; i < 4; i++)
 		fds[i] = device(O_RDWR);
+	ASSERT_EQ(0, pipe(told));
+	ASSERT_EQ(0, pipe(go));
 	ASSERT_TRUE(set_parameter("user_channels_max", 3));
-	EXPECT_CHILD(
-		struct tribuf_attach_args args = attach_args(NULL, TRIBUF_KEEPER,
-							     TRIBUF_CREATE | TRIBUF_ANONYMOUS,
-							     SLOT);
-
+	child = in_child({
 		become(ALICE);
 		child_must(!prctl(PR_SET_DUMPABLE, 1));
-		child_gets(0, attach(fds[0], &args));
+		child_gets(0, make_on(fds[0]));
 		child_must(!unshare(CLONE_NEWUSER));
-		for (int i = 1; i < 4; i++) {
-			args = attach_args(NULL, TRIBUF_KEEPER, TRIBUF_CREATE | TRIBUF_ANONYMOUS,
-					   SLOT);
-			child_gets(i < 3 ? 0 : -ENOSPC, attach(fds[i], &args));
-		}
-	);
+		child_must(write(told[1], "x", 1) == 1);
+		child_must(read(go[0], &byte, 1) == 1);
+		child_must(!setresuid(1, 1, 1));
+		child_gets(0, make_on(fds[1]));
+		child_gets(0, make_on(fds[2]));
+		child_gets(-ENOSPC, make_on(fds[3]));
+	});
+	ASSERT_EQ(1, read(told[0], &byte, 1));
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", child);
+	ASSERT_TRUE(write_file(path, "0 1000 1\n1 5000 5\n"));
+	ASSERT_EQ(1, write(go[1], "x", 1));
+	EXPECT_EQ(0, ended(child));
 	for (int i = 0; i < 4; i++)
 		close(fds[i]);
 }
