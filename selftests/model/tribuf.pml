@@ -21,7 +21,9 @@
  *   and observers that leave: they share no bit with their successor alone.
  *
  * SLEEPS: producer (paced) and consumer may sleep. OBSERVER: there is one. QUIET:
- * a thread rings for the producer (TRIBUF_NO_RING). MISTAKE_name=1 seeds one.
+ * a thread rings for the producer (TRIBUF_NO_RING). COARSE: writing and copying a
+ * frame are one step each, so that all of this together is not too large: enough
+ * for who wakes whom, since neither touches the word. MISTAKE_name=1 seeds one.
  */
 c_decl {
 \#include "linux/tribuf.h"
@@ -212,7 +214,16 @@ attach:	atomic {			/* attach.c: tribuf_enter_role() */
 		no_noise()
 	}
 idle:	if
+#ifdef COARSE
+	:: d_step {
+		generation(c_expr { GENERATION_BEGUN });
+		store(0);
+		seq[p_slot] = p_last - 1;
+		generation(c_expr { GENERATION_PUBLISHED })
+	}
+#else
 	:: d_step { MISTAKE(STORES_BEFORE_ODD, skip, generation(c_expr { GENERATION_BEGUN })) } /* tribuf_begin() */
+#endif
 #ifdef SLEEPS
 	:: FRESH -> goto pace
 #endif
@@ -220,6 +231,7 @@ idle:	if
 	:: goto dead
 	MISTAKE(SUCCESSOR_BEFORE_END, :: d_step { z_slot != NO_SLOT -> partial[z_slot] = 1 } goto idle, )
 	fi;
+#ifndef COARSE
 	if :: d_step { store(1) } :: goto dead fi;
 	if
 	:: d_step { store(0); seq[p_slot] = p_last - 1 }	/* tribuf_describe() */
@@ -232,6 +244,7 @@ idle:	if
 	}
 	:: goto dead
 	fi;
+#endif
 	MISTAKE(BLIND_STORE, p_stale = word;, )
 	MISTAKE(RINGS_FIRST, d_step { old = word; p_rings = c_expr { PUBLISH_RINGS } };, )
 	MISTAKE(RINGS_FIRST, if :: p_rings -> ring_consumer(p_sees, p_finds) :: else fi;, )
@@ -359,7 +372,11 @@ end_gone:
 #ifdef OBSERVER
 proctype observer()
 {
-look:	o_slot = NEWEST_SLOT;		/* swap.c: tribuf_take_observer() */
+look:
+#ifdef COARSE
+	atomic { o_taken = seq[NEWEST_SLOT]; o_has = (o_taken == NEWEST) };
+#else
+	o_slot = NEWEST_SLOT;		/* swap.c: tribuf_take_observer() */
 	d_step { o_current = !gen[o_slot]; o_torn = partial[o_slot] };
 	if :: !o_current -> goto look :: o_current fi;
 	d_step { o_seq = seq[o_slot]; o_newer = (o_seq < o_taken) };
@@ -385,6 +402,7 @@ look:	o_slot = NEWEST_SLOT;		/* swap.c: tribuf_take_observer() */
 		fi
 	};
 	goto look;
+#endif
 
 wait:	atomic { o_slot = NO_SLOT; o_seq = OLDER; o_current = 0; o_newer = 0; o_torn = 0 };
 	sleep(seq[NEWEST_SLOT] < o_taken, WATCHED, o_queued, o_woken, o_asleep, o_noise, o_asleep = 1);
