@@ -314,6 +314,14 @@ static int shm_observe(struct handle *h, struct tribuf_acquired *told)
 		told->desc = *(const volatile struct tribuf_desc *)desc;
 		/* Partner: the fence in tribuf_begin(). */
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		/*
+		 * A slot that was recycled may describe a frame that is never
+		 * published, if its producer dies now. One that is still the newest,
+		 * and then still has its generation, was.
+		 */
+		word = __atomic_load_n(&h->state->word, __ATOMIC_ACQUIRE);
+		if (tribuf_word_newest(word) != told->slot)
+			continue;
 		if (generation & 1 ||
 		    __atomic_load_n(&desc->generation, __ATOMIC_RELAXED) != generation)
 			continue;
