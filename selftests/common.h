@@ -180,9 +180,10 @@ helper struct tribuf_attach_args attach_args(const char *name, uint32_t role, ui
 		.mode = 0600,
 		.slot_size = slot_size,
 	};
+	size_t length = name ? strlen(name) : 0;
 
-	if (name)
-		memcpy(args.name, name, strnlen(name, sizeof(args.name)));
+	if (length)
+		memcpy(args.name, name, length < sizeof(args.name) ? length : sizeof(args.name));
 	return args;
 }
 
