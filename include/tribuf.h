@@ -257,7 +257,8 @@ void tribuf_set_destroy(struct tribuf_set *set);
  * and add it); -ENOTSUP: of the shm backend, which has no descriptor; -EINVAL
  * (events), -EACCES (keeper), -ENOMEM, -ENOSPC (fs.epoll.max_user_watches).
  */
-int tribuf_set_add(struct tribuf_set *set, struct tribuf *handle, unsigned int events, void *data);
+int tribuf_set_add(struct tribuf_set *set, struct tribuf *handle, unsigned int events,
+		   void *data);
 
 /* tribuf_set_remove - do not wait on it any more. -ENOENT: it is not in the set. */
 int tribuf_set_remove(struct tribuf_set *set, struct tribuf *handle);

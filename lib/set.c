@@ -194,11 +194,11 @@ int tribuf_set_remove(struct tribuf_set *set, struct tribuf *handle)
 /* Nothing was found at @m: should it rather be queued? */
 static int set_aside(struct tribuf_set *set, struct member *m)
 {
-	int err = 0;
+	int err = ++m->vain < VAIN ? 1 : set->sleeper->queue(set, m);
 
-	if (++m->vain < VAIN || (err = set->sleeper->queue(set, m)))
+	if (err)
 		append_awake(m);
-	return err;
+	return err < 0 ? err : 0;
 }
 
 /* One turn through the list: fill @ready, return how many. */

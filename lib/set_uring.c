@@ -25,7 +25,8 @@
  */
 #define SUBMISSIONS	256
 #define COMPLETIONS	4096
-#define FOREVER		(1ll << 40)	/* s; liburing goes on after a signal if it has no time limit */
+/* s; with no limit at all liburing would go on after a signal. */
+#define FOREVER		(1ll << 40)
 #define NEEDED		(IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG | IORING_FEAT_CQE_SKIP)
 
 struct uring {

@@ -268,13 +268,14 @@ helper void *watchdog_run(void *arg)
 {
 	struct watchdog *dog = arg;
 	unsigned long sleeps, before = 0;
+	uint32_t word;
 	int looks = 0;
 
 	while (!__atomic_load_n(&dog->stop, __ATOMIC_RELAXED)) {
 		sleep_ms(LOOK_MS);
 		sleeps = __atomic_load_n(&dog->sleeps, __ATOMIC_ACQUIRE);
-		if (!(sleeps & 1) || sleeps != before ||
-		    (__atomic_load_n(dog->watched->word, __ATOMIC_ACQUIRE) & TRIBUF_FRESH) != dog->fresh)
+		word = __atomic_load_n(dog->watched->word, __ATOMIC_ACQUIRE);
+		if (!(sleeps & 1) || sleeps != before || (word & TRIBUF_FRESH) != dog->fresh)
 			looks = 0;
 		before = sleeps;
 		if (++looks < LOOKS)

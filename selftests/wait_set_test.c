@@ -36,7 +36,8 @@ FIXTURE_SETUP(set)
 		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
 	ASSERT_EQ(0, tribuf_set_create(&self->set, variant->flags));
 	for (int i = 0; i < FEW; i++) {
-		ASSERT_EQ(0, open_as(&self->c[i], numbered(i), TRIBUF_CONSUMER, TRIBUF_CREATE, SLOT));
+		ASSERT_EQ(0, open_as(&self->c[i], numbered(i), TRIBUF_CONSUMER, TRIBUF_CREATE,
+				     SLOT));
 		ASSERT_EQ(0, open_as(&self->p[i], numbered(i), TRIBUF_PRODUCER, 0, 0));
 		ASSERT_EQ(0, tribuf_set_add(self->set, self->c[i], TRIBUF_READY, &self->c[i]));
 	}
@@ -451,7 +452,9 @@ static bool walk(struct tribuf_set **set, unsigned int flags, struct tribuf **c,
 	STEP(COLLECT, for (int n = 0; good && n < count; )
 		good &= (n = tribuf_set_wait(*set, ready, count, 0)) > 0);
 	STEP(DESTROY, tribuf_set_destroy(*set); *set = NULL);
-	STEP(CLOSE, for (int i = 0; i < count; i++) tribuf_close(c[i]); memset(c, 0, sizeof(*c) * (size_t)count));
+	STEP(CLOSE, for (int i = 0; i < count; i++)
+		tribuf_close(c[i]));
+	memset(c, 0, sizeof(*c) * (size_t)count);
 	for (int i = 0; i < count; i++)
 		tribuf_close(producers[i]);
 	return good;
@@ -522,7 +525,8 @@ TEST_F_TIMEOUT(thousands, idle_set_takes_no_processor_time, 600)
 	uint64_t idle = scaled(2) * NS_PER_S, cpu, least = UINT64_MAX;
 
 	for (int i = 0; i < MANY; i++) {
-		ASSERT_EQ(0, open_as(&self->c[i], numbered(i), TRIBUF_CONSUMER, TRIBUF_CREATE, SMALL));
+		ASSERT_EQ(0, open_as(&self->c[i], numbered(i), TRIBUF_CONSUMER, TRIBUF_CREATE,
+				     SMALL));
 		ASSERT_EQ(0, tribuf_set_add(self->set, self->c[i], TRIBUF_READY, NULL));
 	}
 	ASSERT_EQ(0, tribuf_set_wait(self->set, self->ready, MANY, 1000));
@@ -602,13 +606,16 @@ TEST_F_TIMEOUT(thousands, one_ready_of_many_costs_as_one_of_few, 600)
 
 	ASSERT_EQ(0, tribuf_set_create(&small, variant->flags));
 	for (int i = 0; i < MANY; i++) {
-		ASSERT_EQ(0, open_as(&self->c[i], numbered(i), TRIBUF_CONSUMER, TRIBUF_CREATE, SMALL));
-		ASSERT_EQ(0, tribuf_set_add(self->set, self->c[i], TRIBUF_READY, (void *)(uintptr_t)i));
+		ASSERT_EQ(0, open_as(&self->c[i], numbered(i), TRIBUF_CONSUMER, TRIBUF_CREATE,
+				     SMALL));
+		ASSERT_EQ(0, tribuf_set_add(self->set, self->c[i], TRIBUF_READY,
+					    (void *)(uintptr_t)i));
 	}
 	for (int i = 0; i < FEW; i++) {
 		numbers[i] = MANY + i;
 		numbers[FEW + i] = (int)(chance(&state) % (MANY / FEW)) + i * (MANY / FEW);
-		ASSERT_EQ(0, open_as(&few[i], numbered(MANY + i), TRIBUF_CONSUMER, TRIBUF_CREATE, SMALL));
+		ASSERT_EQ(0, open_as(&few[i], numbered(MANY + i), TRIBUF_CONSUMER, TRIBUF_CREATE,
+				     SMALL));
 		ASSERT_EQ(0, tribuf_set_add(small, few[i], TRIBUF_READY, (void *)(uintptr_t)i));
 	}
 	child = in_child(answer(test_name(), numbers, 2 * TURNS * (PAIRS + 1)));

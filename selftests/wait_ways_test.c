@@ -226,8 +226,8 @@ TEST_F(closed, ends_the_wait)
 /* ---- one handle, all ways at once ---- */
 
 static const enum way together[] = {
-	WAY_POLL, WAY_PPOLL, WAY_SELECT, WAY_LEVEL, WAY_EDGE, WAY_ONESHOT, WAY_EXCLUSIVE, WAY_NESTED,
-	WAY_URING_POLL, WAY_URING_MULTISHOT,
+	WAY_POLL, WAY_PPOLL, WAY_SELECT, WAY_LEVEL, WAY_EDGE, WAY_ONESHOT, WAY_EXCLUSIVE,
+	WAY_NESTED, WAY_URING_POLL, WAY_URING_MULTISHOT,
 };
 
 FIXTURE(crowd) {
@@ -265,7 +265,8 @@ TEST_F_TIMEOUT(crowd, one_frame_wakes_all_on_one_handle, 300)
 		for (size_t i = 0; i < ARRAY_SIZE(together); i++) {
 			pthread_join(s[i].thread, NULL);
 			ASSERT_EQ(0, s[i].result);
-			ASSERT_GT(start + LONG * NS_PER_MS, s[i].woke) TH_LOG("way %d", together[i]);
+			ASSERT_GT(start + LONG * NS_PER_MS, s[i].woke)
+				TH_LOG("way %d", together[i]);
 		}
 		ASSERT_EQ(1, tribuf_acquire(self->c, &frame));
 		/* What stays is still told of that frame, once. */

@@ -141,7 +141,8 @@ static int take(struct many *m, struct member *member)
 
 	if (result == 1) {
 		m->taken++;
-		if (printf("%s %" PRIu64 " %" PRIu64 "\n", member->name, frame.seq, frame.bytes) < 0)
+		if (printf("%s %" PRIu64 " %" PRIu64 "\n", member->name, frame.seq,
+			   frame.bytes) < 0)
 			return -EPIPE;
 	}
 	return result;
