@@ -14,6 +14,12 @@
 
 #include <tribuf_uring.h>
 
+/* In FIXTURE_SETUP; 255 is a skip, which this harness else only allows in a test. */
+#define REQUIRE_DEVICE() do {						\
+	if (access(DEVICE, F_OK))					\
+		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");	\
+} while (0)
+
 #define LONG	5000		/* ms; nothing takes as long if it works */
 
 enum way {

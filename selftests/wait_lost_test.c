@@ -16,6 +16,7 @@ ALL_WAYS(lost);
 
 FIXTURE_SETUP(lost)
 {
+	REQUIRE_DEVICE();
 	ASSERT_EQ(0, open_as(&self->c, test_name(), TRIBUF_CONSUMER, TRIBUF_CREATE, SLOT));
 	ASSERT_EQ(0, waiter_open(&self->w, variant->way, self->c, POLLIN));
 }
@@ -107,6 +108,7 @@ PASSING_WAYS(quiet);
 
 FIXTURE_SETUP(quiet)
 {
+	REQUIRE_DEVICE();
 	ASSERT_EQ(0, open_as(&self->c, test_name(), TRIBUF_CONSUMER, TRIBUF_CREATE, SLOT));
 	ASSERT_EQ(0, open_as(&self->p, test_name(), TRIBUF_PRODUCER, 0, 0));
 	ASSERT_EQ(0, waiter_open(&self->w, variant->way, self->c, POLLIN));

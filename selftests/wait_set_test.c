@@ -32,8 +32,7 @@ static const char *numbered(int i)
 
 FIXTURE_SETUP(set)
 {
-	if (access(DEVICE, F_OK))
-		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	REQUIRE_DEVICE();
 	ASSERT_EQ(0, tribuf_set_create(&self->set, variant->flags));
 	for (int i = 0; i < FEW; i++) {
 		ASSERT_EQ(0, open_as(&self->c[i], numbered(i), TRIBUF_CONSUMER, TRIBUF_CREATE,
@@ -405,8 +404,7 @@ FIXTURE_SETUP(thousands)
 {
 	struct rlimit files = { MANY + 1000, MANY + 1000 };
 
-	if (access(DEVICE, F_OK))
-		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	REQUIRE_DEVICE();
 	if (setrlimit(RLIMIT_NOFILE, &files))
 		SKIP(_exit(255), "needs the right to open %d files", MANY);
 	ASSERT_EQ(0, tribuf_set_create(&self->set, variant->flags));

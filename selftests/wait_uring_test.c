@@ -14,8 +14,7 @@ FIXTURE(uring) {
 
 FIXTURE_SETUP(uring)
 {
-	if (access(DEVICE, F_OK))
-		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	REQUIRE_DEVICE();
 	ASSERT_EQ(0, open_as(&self->c, test_name(), TRIBUF_CONSUMER, TRIBUF_CREATE, SLOT));
 	ASSERT_EQ(0, open_as(&self->p, test_name(), TRIBUF_PRODUCER, 0, 0));
 	ASSERT_EQ(0, io_uring_queue_init(RING_ENTRIES, &self->ring, 0));
@@ -280,8 +279,7 @@ FIXTURE(ends) {
 
 FIXTURE_SETUP(ends)
 {
-	if (access(DEVICE, F_OK))
-		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	REQUIRE_DEVICE();
 	self->users = module_users();
 	ASSERT_LE(0, self->users);
 }

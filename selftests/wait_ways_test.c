@@ -15,8 +15,7 @@ ALL_WAYS(ways);
 
 FIXTURE_SETUP(ways)
 {
-	if (access(DEVICE, F_OK))
-		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	REQUIRE_DEVICE();
 	ASSERT_EQ(0, open_as(&self->p, test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE, SLOT));
 	ASSERT_EQ(0, open_as(&self->c, test_name(), TRIBUF_CONSUMER, 0, 0));
 	ASSERT_EQ(0, waiter_open(&self->w, variant->way, self->c, POLLIN));
@@ -150,8 +149,7 @@ FIXTURE_VARIANT_ADD(closed, uring_read) { .way = WAY_URING_READ, .told = -ESTALE
 /* A role of its own, not of libtribuf, whose handles are closed as a whole. */
 FIXTURE_SETUP(closed)
 {
-	if (access(DEVICE, F_OK))
-		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	REQUIRE_DEVICE();
 	ASSERT_EQ(0, open_as(&self->p, test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE, SLOT));
 	self->fd = join(test_name(), TRIBUF_CONSUMER, TRIBUF_OWNED, 0);
 	ASSERT_LE(0, self->fd);
@@ -236,8 +234,7 @@ FIXTURE(crowd) {
 
 FIXTURE_SETUP(crowd)
 {
-	if (access(DEVICE, F_OK))
-		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	REQUIRE_DEVICE();
 	ASSERT_EQ(0, open_as(&self->p, test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE, SLOT));
 	ASSERT_EQ(0, open_as(&self->c, test_name(), TRIBUF_CONSUMER, 0, 0));
 }
@@ -331,8 +328,7 @@ ALL_WAYS(everyone);
 
 FIXTURE_SETUP(everyone)
 {
-	if (access(DEVICE, F_OK))
-		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	REQUIRE_DEVICE();
 	ASSERT_EQ(0, open_as(&self->c, test_name(), TRIBUF_CONSUMER, TRIBUF_CREATE, SLOT));
 	ASSERT_EQ(0, waiter_open(&self->w, variant->way, self->c, POLLIN));
 }
