@@ -114,7 +114,8 @@ void spin_learn(struct handle *h, int64_t start, int64_t end)
 	int64_t apart, time = end - start;
 
 	if (h->role != TRIBUF_PRODUCER && !h->pending) {
-		apart = period(s, tribuf_word_count(h->state->word), end);
+		apart = period(s, tribuf_word_count(__atomic_load_n(&h->state->word, __ATOMIC_RELAXED)),
+			       end);
 		time = apart < time ? apart : time;
 	}
 	if (time > SPIN_MAX)
