@@ -142,6 +142,13 @@ static int explain_load(int err, const char *path, const char *parameters)
 	case ENOEXEC:
 		explain_format(path);
 		break;
+	case EACCES:	/* the file; whoever may load modules may mostly read it too */
+		if (may_load_modules()) {
+			complain("no right to read %s: look at the modes of the file and its folders",
+				 path);
+			break;
+		}
+		/* fall through */
 	case EPERM:
 		explain_right(path);
 		break;
