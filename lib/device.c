@@ -222,6 +222,9 @@ static int device_open(struct handle *h, const char *name, const struct tribuf_o
 	err = attach(h, name, o);
 	if (err)
 		return err;
+	/* The swaps would be the kernel's, which this version does not ask for them. */
+	if (h->news.state & TRIBUF_STATE_GUARDED && h->role != TRIBUF_KEEPER)
+		return fail(ENOTSUP, "the channel is guarded, which this version of libtribuf cannot be a peer of: use the calls of linux/tribuf.h, or a channel without TRIBUF_GUARDED");
 	h->geometry = map_pages(h, page_size(), PROT_READ, TRIBUF_PAGE_GEOMETRY * page_size());
 	if (!h->geometry)
 		return fail(errno, "cannot map the channel's geometry: %s", strerror(errno));

@@ -6,6 +6,7 @@
  */
 #include "lib.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
@@ -1054,6 +1055,57 @@ TEST_F(lib, consumer_cannot_write_frames)
 	ASSERT_EQ(1, tribuf_acquire(self->c, &frame));
 	EXPECT_EQ(0, touch(frame.data, false));
 	EXPECT_EQ(SIGSEGV, touch(frame.data, true));
+}
+
+/* ---- symbols for other languages ---- */
+
+/* The shared library beside the tests, or NULL. */
+static void *shared_library(void)
+{
+	char path[512], *slash;
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 64);
+	int up;
+
+	path[length > 0 ? length : 0] = 0;
+	for (up = 0; up < 2; up++) {
+		slash = strrchr(path, '/');
+		if (!slash)
+			return NULL;
+		*slash = 0;
+	}
+	strcat(path, "/lib/libtribuf.so");
+	return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+}
+
+TEST_F(lib, inline_functions_are_symbols_too)
+{
+	static const char *const names[] = {
+		"tribuf_begin", "tribuf_publish", "tribuf_publish_quiet", "tribuf_acquire",
+		"tribuf_ref", "tribuf_deref", "tribuf_frame_ref",
+	};
+	int (*begin_frame)(struct tribuf *, struct tribuf_frame *);
+	int (*publish_frame)(struct tribuf *, const struct tribuf_frame *);
+	int (*acquire_frame)(struct tribuf *, struct tribuf_frame *);
+	void *library = shared_library();
+	struct tribuf_frame frame;
+	size_t i;
+
+	if (!library)
+		SKIP(return, "the shared library is not beside the tests: build it (make lib)");
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		EXPECT_NE(NULL, dlsym(library, names[i]));
+	/* Of the same layout: they work on a handle that was opened elsewhere. */
+	*(void **)&begin_frame = dlsym(library, "tribuf_begin");
+	*(void **)&publish_frame = dlsym(library, "tribuf_publish");
+	*(void **)&acquire_frame = dlsym(library, "tribuf_acquire");
+	ASSERT_EQ(0, begin_frame(self->p, &frame));
+	frame.bytes = 8;
+	ASSERT_EQ(0, publish_frame(self->p, &frame));
+	ASSERT_EQ(1, acquire_frame(self->c, &frame));
+	EXPECT_EQ(8, frame.bytes);
+	/* And nothing of the inside is. */
+	EXPECT_EQ(NULL, dlsym(library, "take_geometry"));
+	EXPECT_EQ(NULL, dlsym(library, "fail"));
 }
 
 /* ---- explanations ---- */
