@@ -124,7 +124,7 @@ static void produce(const char *name, struct shared *shared, unsigned long frame
 
 	pin_to_cpu(1);
 	child_gets(0, peer_open(&p, name, TRIBUF_PRODUCER, TRIBUF_OWNED, 0));
-	while (p.seq < frames || (p.seq < 20 * frames && shared->taken < p.seq / share)) {
+	while (p.seq < frames || (p.seq < 5 * frames && shared->taken < p.seq / share)) {
 		int64_t next = (int64_t)p.seq + 1;
 
 		child_must(publish_pattern(&p) == next);

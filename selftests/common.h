@@ -293,13 +293,20 @@ helper int ring(int fd)
 	return tri_ioctl(fd, TRIBUF_IOC_RING, NULL);
 }
 
-/* Those of @events that poll() reports within @ms, 0: none, or -errno. */
+/*
+ * Those of @events that poll() reports within @ms, 0: none, or -errno. When its
+ * time is over poll() looks once more: what it finds then has woken nobody, and
+ * counts as nothing, or a lost wake-up would only look late.
+ */
 helper int polled(int fd, int events, int ms)
 {
 	struct pollfd p = { .fd = fd, .events = (short)events };
+	uint64_t began = now();
 	int n = negative_errno(poll(&p, 1, ms));
 
-	return n <= 0 ? n : p.revents;
+	if (n <= 0)
+		return n;
+	return ms > 0 && now() - began >= (uint64_t)ms * NS_PER_MS ? 0 : p.revents;
 }
 
 /* A number that the module shows: channels, handles, pages or a limit; else -1. */
