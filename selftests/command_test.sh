@@ -576,7 +576,10 @@ test_counted_system_calls_are_those_made() {
 		[ "$many" -ge $((frames / 2)) ] || fail "only $many calls for $frames frames"
 		many=$(($(grep -c '^[a-z]' "$dir/trace") - many))
 	done
-	[ "$few" = "$many" ] || fail "not counted: $few for 10 frames, $many for 80"
+	# Attaching and detaching are not counted, and take a call more or less by who is
+	# faster; a way that frames take uncounted would show in tens.
+	[ $((few > many ? few - many : many - few)) -le 2 ] ||
+		fail "not counted: $few for 10 frames, $many for 80"
 }
 
 # calls.c counts at the functions in WRAPPED; the library must have no other way.

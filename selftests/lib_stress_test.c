@@ -201,7 +201,7 @@ static bool mixed(const struct tally *t, uint64_t frames)
 
 TEST_F_TIMEOUT(lib_stress, frames_at_full_speed_are_whole_and_all_accounted_for, 600)
 {
-	uint64_t frames = scaled(1000000), overwritten;
+	uint64_t frames = scaled(1000000), overwritten = 0;
 	struct layout layout = { .turns = false };
 	struct tally t = { 0 };
 	int tries;
