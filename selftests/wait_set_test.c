@@ -441,6 +441,8 @@ static bool walk(struct tribuf_set **set, unsigned int flags, struct tribuf **c,
 		good &= !open_as(&c[i], numbered(i), TRIBUF_CONSUMER, TRIBUF_CREATE, SMALL));
 	for (int i = 0; i < count; i++)
 		good &= !open_as(&producers[i], numbered(i), TRIBUF_PRODUCER, 0, 0);
+	if (!good)
+		return false;
 	STEP(ADD, for (int i = 0; i < count; i++)
 		good &= !tribuf_set_add(*set, c[i], TRIBUF_READY, NULL));
 	STEP(FIRST_SLEEP, good &= !tribuf_set_wait(*set, ready, count, 1000));
