@@ -499,9 +499,12 @@ TEST_F_TIMEOUT(thousands, no_step_grows_with_the_square, 900)
 	uint64_t least_few[STEPS], least_many[STEPS], few[STEPS], many[STEPS];
 	bool grows = true;
 
-	/* Opening one of 20,000 handles failed in 3 of 7 runs on 6.1, for a reason not found yet. */
+	/*
+	 * Crashed in three runs on 6.1 and passed in others: it looks as if one of the
+	 * 20,000 handles was not opened and then published to. The cause is not known.
+	 */
 	if (!getenv("TRIBUF_UNSETTLED"))
-		SKIP(return, "not settled: an open fails at times; TRIBUF_UNSETTLED=1 runs it");
+		SKIP(return, "not settled: crashes at times; TRIBUF_UNSETTLED=1 runs it");
 	if (!allow_many())
 		SKIP(return, "needs root, to have 20,000 handles in one process");
 	tribuf_set_destroy(self->set);
