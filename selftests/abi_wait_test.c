@@ -770,6 +770,7 @@ TEST_F(wait, death_before_the_ring)
 		struct peer p;
 
 		child_gets(0, peer_open(&p, name, TRIBUF_PRODUCER, TRIBUF_OWNED, 0));
+		sleep_ms(20);	/* coming wakes everyone: may they sleep again */
 		child_gets(1, publish_quiet(&p, begin(&p), 1));
 		raise(SIGKILL);
 	});
@@ -793,6 +794,7 @@ TEST_F(wait, death_of_a_consumer_before_the_ring)
 		struct peer c;
 
 		child_gets(0, peer_open(&c, name, TRIBUF_CONSUMER, TRIBUF_OWNED, 0));
+		sleep_ms(20);
 		word = word_of(&c);
 		child_must(__atomic_compare_exchange_n(&c.state->word, &word,
 						       tribuf_word_acquire(word), false,
