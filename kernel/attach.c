@@ -111,16 +111,21 @@ static int tribuf_check_args(struct tribuf_attach_args *args)
 }
 
 /* What the role needs of the channel's mode bits and of the handle's open mode. */
-static umode_t tribuf_role_needs(const struct tribuf_channel *channel, u32 role)
+static umode_t tribuf_role_needs(const struct tribuf_join *join,
+				 const struct tribuf_channel *channel)
 {
-	if (role == TRIBUF_PRODUCER || (role == TRIBUF_CONSUMER && !channel->guarded))
+	u32 role = join->args->role;
+	/* Who asks for it gets a guarded channel or none. */
+	bool guarded = channel->guarded || join->args->flags & TRIBUF_GUARDED;
+
+	if (role == TRIBUF_PRODUCER || (role == TRIBUF_CONSUMER && !guarded))
 		return MAY_READ | MAY_WRITE;
 	return MAY_READ;
 }
 
 static int tribuf_check_rights(const struct tribuf_join *join, const struct tribuf_channel *channel)
 {
-	umode_t needs = tribuf_role_needs(channel, join->args->role);
+	umode_t needs = tribuf_role_needs(join, channel);
 	kuid_t root = make_kuid(current_user_ns(), 0);
 
 	if (!(join->file->f_mode & FMODE_READ) ||
@@ -139,12 +144,14 @@ static int tribuf_check_geometry(const struct tribuf_join *join,
 {
 	const struct tribuf_attach_args *args = join->args;
 	const struct tribuf_geometry *geometry = channel->geometry;
+	bool pending = geometry->state & TRIBUF_STATE_PENDING;
 
-	if (args->flags & TRIBUF_GUARDED && !channel->guarded)
+	/* Whether it is guarded is open as long as there are no slots. */
+	if (args->flags & TRIBUF_GUARDED && !channel->guarded && !pending)
 		return -EINVAL;
 	if (args->flags & TRIBUF_CREATE && channel->guarded && !(args->flags & TRIBUF_GUARDED))
 		return -EINVAL;
-	if (geometry->state & TRIBUF_STATE_PENDING) {
+	if (pending) {
 		if (args->flags & TRIBUF_CREATE)
 			return join->slots ? 0 : TRIBUF_RETRY_SLOTS;
 		if (args->slot_size || args->granule)
@@ -231,8 +238,12 @@ static void tribuf_enter_role(struct tribuf_channel *channel, struct tribuf_hand
 	}
 }
 
-/* The slot that the word says is the role's. Nobody but the kernel writes it. */
-static void tribuf_join_guarded(struct tribuf_channel *channel, struct tribuf_handle *handle)
+/*
+ * The slot that the word says is the role's: on a guarded channel, where nobody but
+ * the kernel writes it. A channel without slots may still become one; for a direct
+ * one this means nothing.
+ */
+static void tribuf_join_guard(struct tribuf_channel *channel, struct tribuf_handle *handle)
 {
 	u32 word = atomic_read(channel->word);
 
@@ -285,6 +296,8 @@ static int tribuf_join_locked(struct tribuf_join *join, struct tribuf_channel *c
 	if (err)
 		return err;
 
+	if (args->flags & TRIBUF_GUARDED)
+		tribuf_channel_set_guarded(channel);
 	if (channel->geometry->state & TRIBUF_STATE_PENDING && join->slots) {
 		tribuf_channel_set_geometry(channel, join->slots, args->slot_size,
 					    args->granule ?: TRIBUF_GRANULE_DEFAULT);
@@ -295,8 +308,7 @@ static int tribuf_join_locked(struct tribuf_join *join, struct tribuf_channel *c
 	handle->owner = args->flags & TRIBUF_OWNED ? current->files : NULL;
 	handle->tgid = get_pid(task_tgid(current));
 	handle->channel = channel;	/* for the functions below; not published yet */
-	if (channel->guarded)
-		tribuf_join_guarded(channel, handle);
+	tribuf_join_guard(channel, handle);
 	tribuf_enter_role(channel, handle);
 	handle->seen = channel->changes;
 	/* Pairs with the acquire in tribuf_channel_of(). */

@@ -54,12 +54,12 @@ static void tribuf_meta_init(struct tribuf_channel *channel)
 	geometry->channel = channel->id;
 	geometry->slots = TRIBUF_SLOTS;
 	geometry->page_size = PAGE_SIZE;
-	geometry->state = TRIBUF_STATE_PENDING | (channel->guarded ? TRIBUF_STATE_GUARDED : 0);
+	geometry->state = TRIBUF_STATE_PENDING;
 }
 
 /**
  * tribuf_channel_alloc - a channel without slots, charged to the caller
- * @args: checked; name, mode and flags are used
+ * @args: checked; name and mode are used
  *
  * Return: the channel, on which the caller has the only reference, or ERR_PTR of
  * -ENOSPC (limit per user), -ENOMEM.
@@ -89,7 +89,6 @@ struct tribuf_channel *tribuf_channel_alloc(const struct tribuf_attach_args *arg
 	channel->uid = current_fsuid();
 	channel->gid = current_fsgid();
 	channel->mode = args->mode & ~current_umask();
-	channel->guarded = args->flags & TRIBUF_GUARDED;
 	INIT_HLIST_NODE(&channel->named);
 	INIT_LIST_HEAD(&channel->listed);
 	mutex_init(&channel->lock);
@@ -131,6 +130,13 @@ void tribuf_channel_set_state(struct tribuf_channel *channel, u32 set, u32 clear
 {
 	lockdep_assert_held(&channel->lock);
 	WRITE_ONCE(channel->geometry->state, (channel->geometry->state | set) & ~clear);
+}
+
+/* The first that asks for it while there are no slots decides it for all. */
+void tribuf_channel_set_guarded(struct tribuf_channel *channel)
+{
+	channel->guarded = true;
+	tribuf_channel_set_state(channel, TRIBUF_STATE_GUARDED, 0);
 }
 
 /* An epoch or the geometry changed: everyone's EPOLLPRI, until their INFO. */

@@ -76,10 +76,11 @@ struct tribuf_slots {
  * @id: unique, immutable
  * @name: immutable; empty: anonymous
  * @ipc: namespace of the name, pinned, immutable
- * @uid: owner, immutable, as are @gid, @mode and @guarded
+ * @uid: owner, immutable, as are @gid and @mode
  * @gid: group
  * @mode: permission bits
- * @guarded: the kernel alone swaps
+ * @guarded: the kernel alone swaps; immutable once the channel has its slots, written
+ *	under @lock before
  * @charge: what the channel without its slots costs whom
  * @meta: the pages behind the three pointers that follow, immutable
  * @word: state word; shared with user space, belongs to no lock
@@ -163,7 +164,7 @@ struct tribuf_channel {
  * @tgid: process that attached
  * @lock: held while the kernel swaps for this handle; taken to end the role
  * @ended: (written under @lock and wq.lock) the role is over
- * @owned: guarded: the slot that this handle may map, or TRIBUF_OWNED_NONE. Written
+ * @owned: the slot that this handle may map of a guarded channel, or TRIBUF_OWNED_NONE. Written
  *	under @lock, taken away under @guard_lock too; how faults read it: guard.c
  * @guard_lock: a 2 MiB entry being set, against @owned being taken away
  * @taken: observer: number of the newest frame it took
@@ -253,6 +254,7 @@ struct tribuf_channel *tribuf_channel_alloc(const struct tribuf_attach_args *arg
 void tribuf_channel_put(struct tribuf_channel *channel);
 void tribuf_channel_set_geometry(struct tribuf_channel *channel, struct tribuf_slots *slots,
 				 u64 slot_size, u32 granule);
+void tribuf_channel_set_guarded(struct tribuf_channel *channel);
 void tribuf_channel_set_state(struct tribuf_channel *channel, u32 set, u32 clear);
 void tribuf_channel_changed(struct tribuf_channel *channel);
 void tribuf_channel_leave(struct tribuf_handle *handle);

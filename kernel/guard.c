@@ -66,6 +66,8 @@ void tribuf_guard_take(struct tribuf_handle *handle)
 	u32 slot = handle->owned;
 
 	lockdep_assert_held(&handle->lock);
+	if (slot == TRIBUF_OWNED_NONE)
+		return;
 	spin_lock(&handle->guard_lock);
 	WRITE_ONCE(handle->owned, TRIBUF_OWNED_NONE);
 	spin_unlock(&handle->guard_lock);

@@ -97,7 +97,7 @@ void tribuf_handle_end(struct tribuf_handle *handle)
 	spin_lock_irq(&handle->wq.lock);
 	WRITE_ONCE(handle->ended, true);
 	spin_unlock_irq(&handle->wq.lock);
-	if (!ended && handle->channel->guarded)
+	if (!ended)	/* also where it is still open whether the channel is guarded */
 		tribuf_guard_take(handle);
 	mutex_unlock(&handle->lock);
 	if (ended)

@@ -47,7 +47,8 @@ static int tribuf_region_find(const struct tribuf_channel *channel, u64 first, u
 {
 	const struct tribuf_geometry *geometry = channel->geometry;
 
-	if (first >= TRIBUF_META_PAGES && tribuf_channel_state(channel) & TRIBUF_STATE_PENDING)
+	/* Before there are slots it is open which kind of channel this will be. */
+	if (first != TRIBUF_PAGE_GEOMETRY && tribuf_channel_state(channel) & TRIBUF_STATE_PENDING)
 		return -EAGAIN;
 	if (first < TRIBUF_META_PAGES) {
 		*region = tribuf_meta_region[first];
@@ -137,7 +138,7 @@ static const struct vm_operations_struct tribuf_vm_ops = {
  * tribuf_mmap - map a part of one region
  *
  * EINVAL: MAP_PRIVATE, or not within one region; EACCES: the role may not read,
- * or write, or anybody execute; EAGAIN: no geometry yet; ENOTCONN; ESTALE.
+ * or write, or anybody execute; EAGAIN: no slots yet, and not page 2; ENOTCONN; ESTALE.
  */
 int tribuf_mmap(struct file *file, struct vm_area_struct *vma)
 {

@@ -376,14 +376,12 @@ helper int peer_map(struct peer *p)
 	p->geometry = map(p->fd, page_offset(TRIBUF_PAGE_GEOMETRY), page_size(), PROT_READ);
 	if (!p->geometry)
 		return -errno;
-	if (p->at.role == TRIBUF_KEEPER)
+	if (p->at.role == TRIBUF_KEEPER || !p->at.slot_size)	/* PENDING: later */
 		return 0;
 	p->state = map(p->fd, page_offset(TRIBUF_PAGE_STATE), page_size(), state);
 	p->frames = map(p->fd, page_offset(TRIBUF_PAGE_FRAMES), page_size(), data);
 	if (!p->state || !p->frames)
 		return -errno;
-	if (!p->at.slot_size)		/* PENDING: later */
-		return 0;
 	p->slots_bytes = slots_length(&p->at);
 	p->slots = map(p->fd, (off_t)p->at.slots_offset, p->slots_bytes, data);
 	return p->slots ? 0 : -errno;

@@ -199,10 +199,11 @@ static __inline__ __u32 tribuf_generation_takeover(__u32 generation)
  *
  * Keepers map page 2 alone. A page is as large as the kernel's: page N starts
  * at N * sysconf(_SC_PAGESIZE). On a guarded channel page 0 is read-only to
- * all, page 1 too, and the slots answer only to their owner of the moment.
+ * all, page 1 too, and the slots answer only to their owner of the moment: a
+ * touch of another one is SIGBUS. Observers cannot map them.
  *
  * mmap() errors: EINVAL (MAP_PRIVATE, or not within one region), EACCES (the role
- * may not read or write there, or PROT_EXEC), EAGAIN (slots while PENDING),
+ * may not read or write there, or PROT_EXEC), EAGAIN (all but page 2 while PENDING),
  * ENOTCONN (before ATTACH), ESTALE (the role ended). What may not be written
  * cannot be made writable by mprotect() either (EACCES). Pages come with the
  * first touch; MAP_POPULATE brings them at once. When the role ends, a touch is
@@ -383,6 +384,11 @@ struct tribuf_gen_index {
  * @created: out: 1 if this call made the channel
  * @redelivered: out: 1 if LATEST put the newest frame back into the mailbox
  * @reserved: zero
+ *
+ * GUARDED asks for a guarded channel: none of the other kind is joined (EINVAL).
+ * CREATE without it asks for a direct one in the same way. Who neither creates nor
+ * asks for it joins either kind, and finds TRIBUF_STATE_GUARDED in @state. While a
+ * channel is PENDING, the first attach with GUARDED makes it a guarded one.
  *
  * The first frame of a channel that nobody published in stays away: LATEST does
  * nothing then, nor does it if a fresh frame already waits.
