@@ -10,6 +10,11 @@
  * tribuf_close() the frame path (begin, publish, acquire, ref, deref)
  * allocates nothing and makes no system call, except to wake a sleeping peer.
  *
+ * Guarded channels (TRIBUF_GUARDED) work with the same calls: there publish is
+ * one system call, acquire one if there is a frame, and the kernel takes the slot
+ * that was given away out of one's memory: a touch of it is SIGBUS. Whoever joins
+ * without TRIBUF_CREATE takes the kind that is there.
+ *
  * Threads. A handle serves one thread at a time; different handles are
  * independent. tribuf_wait(), tribuf_ring() and tribuf_info() may run beside
  * one other thread on the frame path of the same handle.
@@ -69,7 +74,8 @@ struct tribuf {
  * @seq: its number, 1 for a channel's first
  * @timestamp: producer sets it or leaves 0 (not stamped)
  * @cookie: the user's own
- * @user: the user's own TRIBUF_USER_BYTES bytes beside it, in shared memory
+ * @user: the user's own TRIBUF_USER_BYTES bytes beside it, in shared memory; a
+ *	guarded channel's producer has them in the handle until it publishes
  * @slot: the slot that holds it
  * @generation: odd while it is being written, even once published
  * @format: version of the format area (tribuf_format_get()) it was made under
@@ -132,7 +138,9 @@ struct tribuf_options {
  *
  * Returns 0, or a negative errno value: those of TRIBUF_IOC_ATTACH, besides
  * -ENODEV (/dev/tribuf is not there: the module is not loaded), -EMFILE,
- * -ENFILE, -EACCES (the device node), -ENOTSUP (the backend cannot do it).
+ * -ENFILE, -EACCES (the device node), -ENOTSUP (the backend cannot do it, as shm
+ * cannot guard; or TRIBUF_GUARDED on this kernel). The device node need be writable
+ * for producers and for consumers of direct channels alone.
  * With TRIBUF_PENDING a channel without geometry opens too: acquire then finds
  * nothing, and tribuf_wait() maps the slots when it reports TRIBUF_GEOMETRY.
  */
@@ -319,7 +327,7 @@ int tribuf_format_get(struct tribuf *handle, void *data, size_t *bytes, uint32_t
  * Returns 1; 0: no frame newer than the last one taken; or -EAGAIN (outrun by
  * the producer in every one of TRIBUF_COPY_TRIES tries), -EMSGSIZE (the frame
  * has more than @room bytes; @frame->bytes tells), -EACCES (not an observer),
- * -ESTALE, -EPROTO.
+ * -ESTALE, -EPROTO, -EFAULT (as tribuf_copy()).
  */
 #define TRIBUF_COPY_TRIES	16
 int tribuf_snapshot(struct tribuf *handle, struct tribuf_frame *frame, void *data, size_t room);
@@ -328,7 +336,8 @@ int tribuf_snapshot(struct tribuf *handle, struct tribuf_frame *frame, void *dat
  * tribuf_copy - copy @bytes from where @reference points, out of a slot that
  * need not be the caller's: copied, then the generation is checked again.
  * Errors: -ESTALE (the slot has another frame by now; @data is unspecified),
- * -EINVAL (out of range, or crossing the end of the slot).
+ * -EINVAL (out of range, or crossing the end of the slot), -EFAULT (guarded, where
+ * the kernel copies: @data cannot be written).
  */
 int tribuf_copy(struct tribuf *handle, struct tribuf_gen_index reference, void *data,
 		size_t bytes);
@@ -348,7 +357,8 @@ int tribuf_list(unsigned int backend,
  * tribuf_accept - take over a frame that read() or an io_uring read on
  * tribuf_fd() returned, as if tribuf_acquire() had. Everything in @acquired is
  * checked. For an observer, who holds no slot, @frame->data and @frame->user may
- * change while they are read: copy with tribuf_frame_ref() and tribuf_copy().
+ * change while they are read: copy with tribuf_frame_ref() and tribuf_copy(). A
+ * guarded channel's observer has no memory to look into: @frame->data is NULL.
  *
  * Errors: -ESTALE (a later acquire has taken this handle's slot already),
  * -EACCES (role), -EPROTO (state word spoilt; length exceeds the slot).
@@ -387,7 +397,8 @@ int tribuf_deref_slow(const struct tribuf *handle, struct tribuf_gen_index refer
  * it again before publish starts the same frame anew.
  *
  * Returns 0. -EACCES: not a producer's handle; -EAGAIN: opened with
- * TRIBUF_PENDING and the geometry is not known yet.
+ * TRIBUF_PENDING and the geometry is not known yet; -ESTALE: guarded, and in a
+ * forked child.
  */
 TRIBUF_INLINE int tribuf_begin(struct tribuf *t, struct tribuf_frame *frame)
 {
@@ -497,7 +508,8 @@ static inline int tribuf_publish_with(struct tribuf *t, const struct tribuf_fram
  * after which the frame is still begun: -EMSGSIZE (more bytes than a slot),
  * -EINVAL (not the frame that was begun last, or flags that are not the
  * user's), -EACCES (not a producer), -EPROTO (the state word was spoilt by a
- * peer), -EAGAIN (geometry not known yet), -ESTALE (guarded: role ended).
+ * peer), -EAGAIN (geometry not known yet), -ESTALE (guarded: the role ended, the
+ * channel was replaced, or a forked child).
  */
 TRIBUF_INLINE int tribuf_publish(struct tribuf *t, const struct tribuf_frame *frame)
 {
@@ -505,8 +517,9 @@ TRIBUF_INLINE int tribuf_publish(struct tribuf *t, const struct tribuf_frame *fr
 }
 
 /*
- * tribuf_publish_quiet - the same without any system call, for real-time
- * threads: also returns TRIBUF_RING_DUE if another thread must tribuf_ring().
+ * tribuf_publish_quiet - the same without any system call (guarded: but one), for
+ * real-time threads: also returns TRIBUF_RING_DUE if another thread must
+ * tribuf_ring().
  */
 TRIBUF_INLINE int tribuf_publish_quiet(struct tribuf *t, const struct tribuf_frame *frame)
 {
@@ -551,7 +564,8 @@ static inline int tribuf_acquired_slot(struct tribuf *t, struct tribuf_frame *fr
  * Returns 1; 0: nothing newer than what was taken before, which stays in hand.
  * -EACCES: not a consumer (observers: tribuf_snapshot()); -EPROTO: the state
  * word was spoilt by a peer, or the frame claimed more bytes than a slot has
- * and was dropped; -ESTALE: guarded channel, role ended.
+ * and was dropped; -ESTALE: guarded, and the role ended, the channel was replaced,
+ * or a forked child.
  */
 TRIBUF_INLINE int tribuf_acquire(struct tribuf *t, struct tribuf_frame *frame)
 {

@@ -2,7 +2,7 @@
 /*
  * Reads of what another process may be writing: slots that the caller does not
  * hold, and the format area. All are seqlock reads: copy, then check that the
- * generation (the version) has not moved.
+ * generation (the version) has not moved. On a guarded channel the kernel does so.
  */
 #include "internal.h"
 
@@ -22,12 +22,15 @@ static int recycled(void)
 	return fail(ESTALE, "the slot has another frame by now: the producer was faster");
 }
 
-/* 0 or -ESTALE, not explained. The caller checked the range. */
-static int copy_slot(const struct tribuf *t, uint32_t slot, uint32_t generation, uint64_t offset,
+/* 0; -ESTALE, not explained; or an error. The caller checked the range. */
+static int copy_slot(struct handle *h, uint32_t slot, uint32_t generation, uint64_t offset,
 		     void *data, size_t bytes)
 {
+	const struct tribuf *t = &h->t;
 	const uint32_t *current = &t->desc[slot].generation;
 
+	if (h->guarded)
+		return guarded_copy(h, slot, generation, offset, data, bytes);
 	/* Odd: of a frame that is being written, whose bytes are nobody's yet. */
 	if (generation & 1 || __atomic_load_n(current, __ATOMIC_ACQUIRE) != generation)
 		return -ESTALE;
@@ -42,13 +45,13 @@ int tribuf_copy(struct tribuf *t, struct tribuf_gen_index reference, void *data,
 
 	if (forked(handle_of(t)))
 		return forked_handle();
-	if (!t->slots || place / t->slot_stride >= TRIBUF_SLOTS ||
+	if (!t->slot_stride || place / t->slot_stride >= TRIBUF_SLOTS ||
 	    place % t->slot_stride >= t->slot_size ||
 	    bytes > t->slot_size - place % t->slot_stride)
 		return tribuf_deref_slow(t, reference, bytes);
-	err = copy_slot(t, (uint32_t)(place / t->slot_stride), reference.generation,
+	err = copy_slot(handle_of(t), (uint32_t)(place / t->slot_stride), reference.generation,
 			place % t->slot_stride, data, bytes);
-	return err ? recycled() : 0;
+	return err == -ESTALE ? recycled() : err;
 }
 
 /* The frame that the observer is to have next, kept until it could be copied. */
@@ -99,11 +102,12 @@ static int snapshot(struct handle *h, struct tribuf_frame *frame, void *data, si
 				    (unsigned long long)h->told.desc.bytes, room);
 		}
 		h->owed = false;
-		if (!copy_slot(&h->t, h->told.slot, h->told.desc.generation, 0, data,
-			       (size_t)h->told.desc.bytes)) {
+		err = copy_slot(h, h->told.slot, h->told.desc.generation, 0, data,
+				(size_t)h->told.desc.bytes);
+		if (!err)
 			show_told(h, frame, data);
-			return 1;
-		}
+		if (err != -ESTALE)
+			return err ? err : 1;
 	}
 	return fail(EAGAIN, "the producer was faster in each of %d tries: try again",
 		    TRIBUF_COPY_TRIES);
@@ -141,6 +145,8 @@ int tribuf_format_set(struct tribuf *handle, const void *data, size_t bytes)
 			    TRIBUF_FORMAT_BYTES);
 	if (take_geometry(h))
 		return fail(EAGAIN, "nobody has created the channel yet: wait for TRIBUF_GEOMETRY");
+	if (h->guarded)
+		return guarded_format_set(h, data, bytes);
 	format = &h->frames->format;
 	/* Odd while it is written. */
 	version = __atomic_load_n(&format->version, __ATOMIC_RELAXED) | 1;

@@ -20,7 +20,7 @@
 #define LIST_BATCH	16
 
 /* ioctl() whose error is a return value. */
-static int call(int fd, unsigned long command, void *argument)
+int device_call(int fd, unsigned long command, void *argument)
 {
 	return ioctl(fd, command, argument) < 0 ? -errno : 0;
 }
@@ -40,13 +40,12 @@ static int device_missing(int error)
 	}
 }
 
-/* Peers write to page 0; who only looks on may do with less. */
+/* A producer writes, and a direct channel's consumer; all others may do with less. */
 static int open_device(uint32_t role)
 {
 	int fd = open(DEVICE, O_RDWR | O_CLOEXEC);
 
-	if (fd < 0 && (errno == EACCES || errno == EROFS) &&
-	    (role == TRIBUF_OBSERVER || role == TRIBUF_KEEPER))
+	if (fd < 0 && (errno == EACCES || errno == EROFS) && role != TRIBUF_PRODUCER)
 		fd = open(DEVICE, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? device_missing(errno) : fd;
 }
@@ -71,7 +70,7 @@ static int list_from(int fd, int (*each)(const struct tribuf_list_entry *channel
 
 	do {
 		list.count = LIST_BATCH;
-		result = call(fd, TRIBUF_IOC_LIST, &list);
+		result = device_call(fd, TRIBUF_IOC_LIST, &list);
 		if (result)
 			return result == -ENOTTY ? not_ours() :
 			       fail(-result, "cannot list channels: %s", strerror(-result));
@@ -119,10 +118,13 @@ static int explain_mismatch(int fd, const char *name, const struct tribuf_option
 		return fail(EINVAL, "the options do not go together, or the channel has another geometry: see tribuf_open(3)");
 	if (o->slot_size && entry.slot_size && o->slot_size != entry.slot_size)
 		return other_slot_size(name, entry.slot_size, o->slot_size);
-	if (!(entry.state & TRIBUF_STATE_GUARDED) != !(o->flags & TRIBUF_GUARDED))
-		return fail(EINVAL, "channel '%s' is %sguarded: open it with%s TRIBUF_GUARDED", name,
-			    entry.state & TRIBUF_STATE_GUARDED ? "" : "not ",
-			    entry.state & TRIBUF_STATE_GUARDED ? "" : "out");
+	if (o->flags & TRIBUF_GUARDED && !(entry.state & TRIBUF_STATE_GUARDED))
+		return fail(EINVAL, "channel '%s' is not guarded: open it without TRIBUF_GUARDED, or replace it (TRIBUF_REPLACE, as producer)",
+			    name);
+	if (o->flags & TRIBUF_CREATE && !(o->flags & TRIBUF_GUARDED) &&
+	    entry.state & TRIBUF_STATE_GUARDED)
+		return fail(EINVAL, "channel '%s' is guarded: open it with TRIBUF_GUARDED, or without TRIBUF_CREATE to join either kind",
+			    name);
 	return fail(EINVAL, "channel '%s' exists with another granule, or the options do not go together: see tribuf_open(3)",
 		    name);
 }
@@ -202,7 +204,7 @@ static int attach(struct handle *h, const char *name, const struct tribuf_option
 
 	if (name && !(o->flags & (TRIBUF_ANONYMOUS | TRIBUF_BY_FD)))
 		memcpy(args.name, name, strlen(name));
-	err = call(h->fd, TRIBUF_IOC_ATTACH, &args);
+	err = device_call(h->fd, TRIBUF_IOC_ATTACH, &args);
 	if (err)
 		return explain_attach(h->fd, name, o, -err);
 	h->news.state = args.state;
@@ -222,9 +224,6 @@ static int device_open(struct handle *h, const char *name, const struct tribuf_o
 	err = attach(h, name, o);
 	if (err)
 		return err;
-	/* The swaps would be the kernel's, which this version does not ask for them. */
-	if (h->news.state & TRIBUF_STATE_GUARDED && h->role != TRIBUF_KEEPER)
-		return fail(ENOTSUP, "the channel is guarded, which this version of libtribuf cannot be a peer of: use the calls of linux/tribuf.h, or a channel without TRIBUF_GUARDED");
 	h->geometry = map_pages(h, page_size(), PROT_READ, TRIBUF_PAGE_GEOMETRY * page_size());
 	if (!h->geometry)
 		return fail(errno, "cannot map the channel's geometry: %s", strerror(errno));
@@ -243,18 +242,20 @@ static int device_fd(const struct handle *h)
 	return h->fd;
 }
 
-static int role_ended(int error)
+int device_failed(const struct handle *h, int error)
 {
 	if (error == ESTALE)
 		return fail(error, "this handle's role has ended, or the channel was replaced: close it and open the channel again");
+	if (error == EPROTO)
+		return word_spoilt(__atomic_load_n(&h->state->word, __ATOMIC_RELAXED));
 	return fail(error, DEVICE ": %s", strerror(error));
 }
 
 static int device_ring(struct handle *h)
 {
-	int err = call(h->fd, TRIBUF_IOC_RING, NULL);
+	int err = device_call(h->fd, TRIBUF_IOC_RING, NULL);
 
-	return err ? role_ended(-err) : 0;
+	return err ? device_failed(h, -err) : 0;
 }
 
 static bool device_news(struct handle *h)
@@ -280,8 +281,10 @@ static int device_sleep(struct handle *h, unsigned int events, int64_t deadline)
 		timeout.tv_nsec = left % SECOND;
 	}
 	n = ppoll(&poll, 1, deadline == INT64_MAX ? NULL : &timeout, NULL);
+	if (n < 0 && errno == EINTR)
+		return fail(EINTR, "a signal came while waiting");
 	if (n < 0)
-		return errno == EINTR ? fail(EINTR, "a signal came while waiting") : role_ended(errno);
+		return device_failed(h, errno);
 	note_events(h, poll.revents);
 	return 0;
 }
@@ -293,22 +296,20 @@ static int device_info(struct handle *h, struct tribuf_info_args *info, unsigned
 	memset(info, 0, sizeof(*info));
 	info->size = sizeof(*info);
 	info->flags = flags;
-	err = call(h->fd, TRIBUF_IOC_INFO, info);
-	return err ? role_ended(-err) : 0;
+	err = device_call(h->fd, TRIBUF_IOC_INFO, info);
+	return err ? device_failed(h, -err) : 0;
 }
 
 /* By the kernel, which then knows for poll what this observer has taken. */
 static int device_observe(struct handle *h, struct tribuf_acquired *told)
 {
 	struct tribuf_acquire_args args = { .size = sizeof(args) };
-	int err = call(h->fd, TRIBUF_IOC_ACQUIRE, &args);
+	int err = device_call(h->fd, TRIBUF_IOC_ACQUIRE, &args);
 
 	if (err == -EAGAIN)
 		return err;
-	if (err == -EPROTO)
-		return word_spoilt(__atomic_load_n(&h->state->word, __ATOMIC_RELAXED));
 	if (err)
-		return role_ended(-err);
+		return device_failed(h, -err);
 	*told = args.frame;
 	h->taken = told->desc.seq;
 	return 0;
@@ -328,6 +329,7 @@ static int device_list(int (*each)(const struct tribuf_list_entry *channel, void
 
 const struct backend device_backend = {
 	.name = "device",
+	.guards = true,
 	.open = device_open,
 	.close = device_close,
 	.fd = device_fd,

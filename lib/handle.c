@@ -148,15 +148,18 @@ static int map_slots(struct handle *h, const struct tribuf_geometry *g)
 	h->slots_map = map_pages(h, h->slots_length, protection, g->slots_offset);
 	if (!h->slots_map)
 		return map_failed("slots");
-	populate_slots(h, g);
+	/* A guarded slot comes with its owner's first touch, and goes with the swap. */
+	if (!h->guarded)
+		populate_slots(h, g);
 	return 0;
 }
 
 /* Map all that the role has a right to, once the geometry is known. */
 static int map(struct handle *h, const struct tribuf_geometry *g)
 {
-	bool writes = h->role == TRIBUF_PRODUCER;
-	bool swaps = writes || h->role == TRIBUF_CONSUMER;
+	bool peer = h->role == TRIBUF_PRODUCER || h->role == TRIBUF_CONSUMER;
+	bool swaps = peer && !h->guarded;
+	bool writes = h->role == TRIBUF_PRODUCER && !h->guarded;
 
 	h->state = map_pages(h, page_size(), swaps ? PROT_READ | PROT_WRITE : PROT_READ,
 			     TRIBUF_PAGE_STATE);
@@ -166,7 +169,7 @@ static int map(struct handle *h, const struct tribuf_geometry *g)
 			      TRIBUF_PAGE_FRAMES * page_size());
 	if (!h->frames)
 		return map_failed("descriptors");
-	return map_slots(h, g);
+	return peer || !h->guarded ? map_slots(h, g) : 0;
 }
 
 /*
@@ -180,11 +183,14 @@ int take_geometry(struct handle *h)
 
 	if (!h->pending || h->role == TRIBUF_KEEPER)
 		return 0;
-	if (!tribuf_read_once(h->geometry->slot_size))
+	/* Which of the two is written last, before which all else is there, depends. */
+	if (!__atomic_load_n(&h->geometry->slot_size, __ATOMIC_ACQUIRE) ||
+	    __atomic_load_n(&h->geometry->state, __ATOMIC_ACQUIRE) & TRIBUF_STATE_PENDING)
 		return -EAGAIN;
 	err = check_geometry(h->geometry, &g);
 	if (err)
 		return err;
+	h->guarded = h->backend->guards && g.state & TRIBUF_STATE_GUARDED;
 	err = map(h, &g);
 	if (err) {
 		unmap(h);

@@ -45,6 +45,7 @@ struct handle {
 	uint32_t no_word;		/* what t.word points to unless it is the shared one */
 	bool pending;			/* geometry not known, slots not mapped */
 	bool owned;			/* TRIBUF_OWNED: a forked child must not keep the role */
+	bool guarded;			/* the kernel swaps; known when the geometry is */
 
 	/* mapped; NULL where the role has no right to */
 	struct tribuf_state *state;
@@ -61,11 +62,12 @@ struct handle {
 	uint32_t gone_reported;		/* of the last one reported as gone */
 	struct spin spin;
 
+	uint8_t user[TRIBUF_USER_BYTES];	/* of a snapshot, or a guarded producer's frame */
+
 	/* observers */
 	uint64_t taken;			/* seq of the newest frame told of */
 	bool owed;			/* @told was told of, and not copied yet */
 	struct tribuf_acquired told;
-	uint8_t user[TRIBUF_USER_BYTES];
 
 	struct shm *shm;		/* of the shm backend */
 	struct member *member;		/* of the set that the handle is in */
@@ -77,6 +79,7 @@ struct handle {
  */
 struct backend {
 	const char *name;
+	bool guards;			/* its channels may be guarded */
 	/* Attach: sets fd, geometry, news, pending. On failure close() is called. */
 	int (*open)(struct handle *h, const char *name, const struct tribuf_options *options);
 	/* Give the role up; copes with whatever open() left. Unmaps nothing. */
@@ -127,7 +130,20 @@ int forked_handle(void);
 
 /* swap.c */
 int start(struct handle *h);
+void hold(struct handle *h, const struct tribuf_acquired *acquired, struct tribuf_frame *frame);
 int word_spoilt(uint32_t word);
+
+/* guarded.c */
+int guarded_begin(struct handle *h, struct tribuf_frame *frame);
+int guarded_publish(struct handle *h, const struct tribuf_frame *frame, unsigned int flags);
+int guarded_acquire(struct handle *h, struct tribuf_frame *frame);
+int guarded_copy(struct handle *h, uint32_t slot, uint32_t generation, uint64_t offset,
+		 void *data, size_t bytes);
+int guarded_format_set(struct handle *h, const void *data, size_t bytes);
+
+/* device.c */
+int device_call(int fd, unsigned long command, void *argument);
+int device_failed(const struct handle *h, int error);
 
 /* wait.c */
 int64_t now(void);

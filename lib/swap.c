@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /*
  * The swaps when the frame path could not do them: a rival was faster, the word
- * was spoilt, the argument or the role was wrong, the geometry just came. Works
- * on the mapped pages; knows no backend.
+ * was spoilt, the argument or the role was wrong, the geometry just came, the
+ * channel is guarded. Works on the mapped pages; knows no backend.
  */
 #include "internal.h"
 
@@ -24,7 +24,10 @@ static int no_geometry(void)
 		    "nobody has created the channel yet: wait for TRIBUF_GEOMETRY, or open it with TRIBUF_CREATE and a slot_size");
 }
 
-/* A predecessor that died within tribuf_format_set() leaves an empty format. */
+/*
+ * A predecessor that died within tribuf_format_set() leaves an empty format. On
+ * a guarded channel it cannot.
+ */
 static void mend_format(struct handle *h)
 {
 	struct tribuf_format *format = &h->frames->format;
@@ -42,7 +45,8 @@ static void start_producer(struct handle *h, uint32_t word)
 {
 	h->t.slot = tribuf_word_back(word);
 	h->t.seq = tribuf_read_once(h->frames->desc[tribuf_word_newest(word)].seq);
-	h->t.overwritten = &h->frames->overwritten;
+	if (!h->guarded)
+		h->t.overwritten = &h->frames->overwritten;
 	mend_format(h);
 }
 
@@ -59,7 +63,8 @@ int start(struct handle *h)
 		start_producer(h, word);
 	else
 		h->t.slot = tribuf_word_front(word);
-	h->t.word = &h->state->word;
+	if (!h->guarded)
+		h->t.word = &h->state->word;
 	return 0;
 }
 
@@ -80,7 +85,9 @@ int tribuf_begin_slow(struct tribuf *t, struct tribuf_frame *frame)
 		return fail(EACCES, "a %s cannot publish: open the channel with TRIBUF_PRODUCER",
 			    role_name(h->role));
 	err = arrive(h);
-	return err ? err : tribuf_begin(t, frame);
+	if (err)
+		return err;
+	return h->guarded ? guarded_begin(h, frame) : tribuf_begin(t, frame);
 }
 
 static int check_publish(const struct handle *h, const struct tribuf_frame *frame)
@@ -102,12 +109,16 @@ static int check_publish(const struct handle *h, const struct tribuf_frame *fram
 
 int tribuf_publish_slow(struct tribuf *t, const struct tribuf_frame *frame, unsigned int flags)
 {
-	uint32_t word = load_word(t);
-	int err = check_publish(handle_of(t), frame);
+	struct handle *h = handle_of(t);
+	int err = check_publish(h, frame);
+	uint32_t word;
 	int tries;
 
 	if (err)
 		return err;
+	if (h->guarded)
+		return guarded_publish(h, frame, flags);
+	word = load_word(t);
 	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
 		if (!tribuf_publishable(t, frame, word))
 			return word_spoilt(word);
@@ -131,14 +142,17 @@ static int check_acquire(struct handle *h)
 /* @frame: NULL: only explain that a frame was dropped. */
 int tribuf_acquire_slow(struct tribuf *t, struct tribuf_frame *frame)
 {
+	struct handle *h = handle_of(t);
 	uint32_t word;
 	int err, tries;
 
 	if (!frame)
 		return fail(EPROTO, "the frame claimed more bytes than its slot has and was dropped: mistrust its producer");
-	err = check_acquire(handle_of(t));
+	err = check_acquire(h);
 	if (err)
 		return err == -EAGAIN ? 0 : err;
+	if (h->guarded)
+		return guarded_acquire(h, frame);
 	word = load_word(t);
 	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
 		if (!tribuf_word_valid(word) || tribuf_word_front(word) != t->slot)
@@ -152,12 +166,13 @@ int tribuf_acquire_slow(struct tribuf *t, struct tribuf_frame *frame)
 	return word_spoilt(word);
 }
 
-static void accept_frame(struct tribuf *t, const struct tribuf_acquired *acquired,
-			 struct tribuf_frame *frame)
+/* @acquired was checked. A guarded channel's observer has no slots to look into. */
+static void show(const struct tribuf *t, const struct tribuf_acquired *acquired,
+		 struct tribuf_frame *frame)
 {
 	const struct tribuf_desc *desc = &acquired->desc;
 
-	frame->data = t->slots + (size_t)(acquired->slot * t->slot_stride);
+	frame->data = t->slots ? t->slots + (size_t)(acquired->slot * t->slot_stride) : NULL;
 	frame->bytes = desc->bytes;
 	frame->seq = desc->seq;
 	frame->timestamp = desc->timestamp;
@@ -167,6 +182,15 @@ static void accept_frame(struct tribuf *t, const struct tribuf_acquired *acquire
 	frame->generation = desc->generation;
 	frame->format = desc->format;
 	frame->flags = desc->flags & TRIBUF_FRAME_FLAGS;
+}
+
+/* A frame that the kernel took for this consumer. @acquired was checked. */
+void hold(struct handle *h, const struct tribuf_acquired *acquired, struct tribuf_frame *frame)
+{
+	h->t.slot = acquired->slot;
+	h->t.generation = acquired->desc.generation;
+	h->t.held = h->t.slot_size;
+	show(&h->t, acquired, frame);
 }
 
 /* Is the slot that the kernel names the one that the word gives us? */
@@ -199,13 +223,11 @@ int tribuf_accept(struct tribuf *t, const struct tribuf_acquired *acquired,
 		err = check_front(h, acquired->slot);
 		if (err)
 			return err;
-		t->slot = acquired->slot;
-		t->generation = acquired->desc.generation;
-		t->held = t->slot_size;
+		hold(h, acquired, frame);
 	} else {
 		h->taken = acquired->desc.seq;
+		show(t, acquired, frame);
 	}
-	accept_frame(t, acquired, frame);
 	return 0;
 }
 

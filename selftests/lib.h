@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the suites of the library share: each case runs on both backends, from
- * one source. On machines without the module the device's half is skipped.
+ * What the suites of the library share: each case runs on both backends, and on
+ * both kinds of the device's channels, from one source. On machines without the
+ * module the device's part is skipped.
  */
 #ifndef SELFTESTS_LIB_H
 #define SELFTESTS_LIB_H
@@ -10,19 +11,31 @@
 
 #include <tribuf.h>
 
-/* @prefix of a channel's name: "" or "shm:". */
+/* @prefix of a channel's name: "" or "shm:". @kind of what is created: GUARDED or 0. */
 #define BACKENDS(fixture)						\
-	FIXTURE_VARIANT(fixture) { const char *prefix; };		\
+	FIXTURE_VARIANT(fixture) { const char *prefix; uint32_t kind; };	\
 	FIXTURE_VARIANT_ADD(fixture, device) { .prefix = "" };		\
+	FIXTURE_VARIANT_ADD(fixture, guarded) { .prefix = "", .kind = TRIBUF_GUARDED };	\
 	FIXTURE_VARIANT_ADD(fixture, shm) { .prefix = "shm:" }
 
 #define on_device(variant)	(!(variant)->prefix[0])
+#define is_guarded(variant)	((variant)->kind == TRIBUF_GUARDED)
+
+/* What options() asks for, of the variant that is being run. */
+static uint32_t created_kind maybe_unused;
 
 /* In FIXTURE_SETUP; 255 is a skip, which this harness else only allows in a test. */
 #define REQUIRE_BACKEND(variant) do {					\
 	if (on_device(variant) && access(DEVICE, F_OK))			\
 		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");	\
+	created_kind = (variant)->kind;					\
 } while (0)
+
+/* Counts for channels of any kind: a guarded one's swaps are calls, and faults. */
+helper unsigned long scaled_by_kind(unsigned long n)
+{
+	return scaled(created_kind ? n / 20 : n);
+}
 
 helper const char *channel_name(const char *prefix)
 {
@@ -37,7 +50,7 @@ helper struct tribuf_options options(uint32_t role, uint32_t flags, uint64_t slo
 	struct tribuf_options o = TRIBUF_OPTIONS_INIT;
 
 	o.role = role;
-	o.flags = flags;
+	o.flags = flags | (flags & TRIBUF_CREATE ? created_kind : 0);
 	o.slot_size = slot_size;
 	return o;
 }
@@ -50,6 +63,22 @@ helper int open_as(struct tribuf **handle, const char *name, uint32_t role, uint
 
 	*handle = NULL;
 	return tribuf_open(handle, name, &o);
+}
+
+/* As tribuf_open_producer(), for a channel of the variant's kind. */
+helper int open_producer(struct tribuf **handle, const char *name, uint64_t slot_size)
+{
+	return open_as(handle, name, TRIBUF_PRODUCER, TRIBUF_DEFAULT | TRIBUF_CREATE, slot_size);
+}
+
+/* Neither state word nor descriptors can be written through this handle. */
+helper bool metadata_is_out_of_reach(const struct tribuf *t)
+{
+	for (unsigned int page = 0; page < TRIBUF_META_PAGES; page++)
+		if (map(tribuf_fd(t), page_offset(page), page_size(), PROT_READ | PROT_WRITE))
+			return false;
+	return touch((unsigned char *)t->desc, false) == 0 &&
+	       touch((unsigned char *)t->desc, true) == SIGSEGV;
 }
 
 /* Nothing is left of the channel: no name, and no file, which is looked for first. */

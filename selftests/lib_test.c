@@ -22,7 +22,7 @@ FIXTURE_SETUP(lib)
 {
 	REQUIRE_BACKEND(variant);
 	self->name = channel_name(variant->prefix);
-	ASSERT_EQ(0, tribuf_open_producer(&self->p, self->name, SLOT));
+	ASSERT_EQ(0, open_producer(&self->p, self->name, SLOT));
 	ASSERT_EQ(0, tribuf_open_consumer(&self->c, self->name));
 }
 
@@ -60,7 +60,7 @@ TEST_F(lib_open, nothing_is_left_when_the_last_handle_closes)
 {
 	struct tribuf *p, *c;
 
-	ASSERT_EQ(0, tribuf_open_producer(&p, self->name, SLOT));
+	ASSERT_EQ(0, open_producer(&p, self->name, SLOT));
 	ASSERT_EQ(0, tribuf_open_consumer(&c, self->name));
 	tribuf_close(p);
 	EXPECT_FALSE(channel_is_gone(self->name));
@@ -114,15 +114,15 @@ TEST_F(lib_open, refuses_names_that_are_none)
 
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		snprintf(name, sizeof(name), "%s%s", variant->prefix, bad[i]);
-		EXPECT_EQ(-EINVAL, tribuf_open_producer(&t, name, SLOT));
+		EXPECT_EQ(-EINVAL, open_producer(&t, name, SLOT));
 	}
 	i = strlen(variant->prefix);
 	snprintf(name, sizeof(name), "%s", variant->prefix);
 	memset(name + i, 'x', TRIBUF_NAME_SIZE);
 	name[i + TRIBUF_NAME_SIZE] = 0;
-	EXPECT_EQ(-ENAMETOOLONG, tribuf_open_producer(&t, name, SLOT));
+	EXPECT_EQ(-ENAMETOOLONG, open_producer(&t, name, SLOT));
 	name[i + TRIBUF_NAME_SIZE - 1] = 0;
-	ASSERT_EQ(0, tribuf_open_producer(&t, name, SLOT));
+	ASSERT_EQ(0, open_producer(&t, name, SLOT));
 	tribuf_close(t);
 }
 
@@ -135,16 +135,20 @@ TEST_F(lib_open, join_needs_a_channel)
 	EXPECT_TRUE(channel_is_gone(self->name));
 }
 
-TEST_F(lib_open, guarded_is_refused_where_it_cannot_be)
+TEST_F(lib_open, guarded_and_anonymous_are_for_the_device)
 {
+	static const uint32_t kinds[] = { TRIBUF_GUARDED, TRIBUF_ANONYMOUS };
 	struct tribuf *t;
 
-	if (on_device(variant))
-		SKIP(return, "the device may have it");
-	EXPECT_EQ(-ENOTSUP, open_as(&t, self->name, TRIBUF_PRODUCER,
-				    TRIBUF_CREATE | TRIBUF_GUARDED, SLOT));
-	EXPECT_EQ(-ENOTSUP, open_as(&t, self->name, TRIBUF_PRODUCER,
-				    TRIBUF_CREATE | TRIBUF_ANONYMOUS, SLOT));
+	for (int i = 0; i < 2; i++) {
+		int err = open_as(&t, self->name, TRIBUF_PRODUCER, TRIBUF_CREATE | kinds[i], SLOT);
+
+		EXPECT_EQ(on_device(variant) ? 0 : -ENOTSUP, err);
+		if (!err)
+			tribuf_close(t);
+		else
+			EXPECT_NE(NULL, strstr(tribuf_explain(), "/dev/tribuf"));
+	}
 }
 
 TEST_F(lib_open, slots_that_no_memory_can_hold_are_refused)
@@ -152,11 +156,11 @@ TEST_F(lib_open, slots_that_no_memory_can_hold_are_refused)
 	struct tribuf *t;
 	int err;
 
-	err = tribuf_open_producer(&t, self->name, UINT64_MAX - 4096);
+	err = open_producer(&t, self->name, UINT64_MAX - 4096);
 	EXPECT_TRUE(err == -EFBIG || err == -EINVAL);
-	err = tribuf_open_producer(&t, self->name, UINT64_MAX / 3);
+	err = open_producer(&t, self->name, UINT64_MAX / 3);
 	EXPECT_TRUE(err == -EFBIG || err == -EINVAL);
-	err = tribuf_open_producer(&t, self->name, 1ull << 46);
+	err = open_producer(&t, self->name, 1ull << 46);
 	EXPECT_TRUE(err == -EFBIG || err == -ENOSPC || err == -ENOMEM || err == -EINVAL);
 	EXPECT_TRUE(channel_is_gone(self->name));
 }
@@ -192,7 +196,7 @@ TEST_F(lib_open, another_user_without_rights_is_refused)
 	if (geteuid())
 		SKIP(return, "needs root to become another user");
 	chmod(DEVICE, 0666);
-	ASSERT_EQ(0, tribuf_open_producer(&t, self->name, SLOT));
+	ASSERT_EQ(0, open_producer(&t, self->name, SLOT));
 	EXPECT_CHILD({
 		const char *name = self->name;
 		struct tribuf *o;
@@ -237,7 +241,7 @@ TEST_F(lib, second_producer_and_consumer_are_refused)
 {
 	struct tribuf *t;
 
-	EXPECT_EQ(-EBUSY, tribuf_open_producer(&t, self->name, SLOT));
+	EXPECT_EQ(-EBUSY, open_producer(&t, self->name, SLOT));
 	EXPECT_NE(NULL, strstr(tribuf_explain(), "has a producer, process "));
 	EXPECT_EQ(-EBUSY, tribuf_open_consumer(&t, self->name));
 	EXPECT_NE(NULL, strstr(tribuf_explain(), "has a consumer, process "));
@@ -246,7 +250,7 @@ TEST_F(lib, second_producer_and_consumer_are_refused)
 TEST_F(lib, role_is_free_again_after_close)
 {
 	tribuf_close(self->p);
-	EXPECT_EQ(0, tribuf_open_producer(&self->p, self->name, SLOT));
+	EXPECT_EQ(0, open_producer(&self->p, self->name, SLOT));
 	tribuf_close(self->c);
 	EXPECT_EQ(0, tribuf_open_consumer(&self->c, self->name));
 }
@@ -310,7 +314,9 @@ TEST_F(lib, info_tells_geometry_and_peers)
 	EXPECT_EQ(2, info.claimed_seq);
 	EXPECT_EQ(1, info.claimed_overwritten);
 	EXPECT_EQ(TRIBUF_STATE_PRODUCER | TRIBUF_STATE_CONSUMER | TRIBUF_STATE_HAD_PRODUCER |
-		  TRIBUF_STATE_HAD_CONSUMER, info.state);
+		  TRIBUF_STATE_HAD_CONSUMER | (is_guarded(variant) ? TRIBUF_STATE_GUARDED : 0),
+		  info.state);
+	EXPECT_EQ(is_guarded(variant) ? 2 : 0, info.kernel_publishes);
 }
 
 static int find_mine(const struct tribuf_list_entry *channel, void *context)
@@ -411,13 +417,27 @@ TEST_F(lib, newest_frame_replaces_the_one_not_taken)
 	EXPECT_EQ(0, tribuf_publish(self->p, &frame));
 }
 
+/* As a consumer that slept has left its state word. */
+static void arm(struct tribuf *c)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int epoll;
+
+	if (tribuf_fd(c) < 0) {
+		__atomic_or_fetch(c->word, TRIBUF_ARMED, __ATOMIC_RELAXED);
+		return;
+	}
+	epoll = epoll_create1(EPOLL_CLOEXEC);
+	epoll_ctl(epoll, EPOLL_CTL_ADD, tribuf_fd(c), &event);
+	close(epoll);
+}
+
 TEST_F(lib, quiet_publish_tells_that_a_ring_is_due)
 {
 	struct tribuf_info_args before, after;
 	struct tribuf_frame frame;
 
-	/* As a sleeping consumer would. */
-	__atomic_or_fetch(self->c->word, TRIBUF_ARMED, __ATOMIC_RELAXED);
+	arm(self->c);
 	ASSERT_EQ(0, tribuf_info(self->p, &before));
 	ASSERT_EQ(0, tribuf_begin(self->p, &frame));
 	EXPECT_EQ(TRIBUF_RING_DUE, tribuf_publish_quiet(self->p, &frame));
@@ -436,12 +456,12 @@ TEST_F(lib, publish_rings_only_who_sleeps)
 	ASSERT_EQ(0, tribuf_info(self->p, &info));
 	EXPECT_EQ(0, info.kernel_rings);
 	tribuf_acquire(self->c, &(struct tribuf_frame){ 0 });
-	__atomic_or_fetch(self->c->word, TRIBUF_ARMED, __ATOMIC_RELAXED);
+	arm(self->c);
 	lib_publish(self->p);
 	ASSERT_EQ(0, tribuf_info(self->p, &info));
 	EXPECT_EQ(1, info.kernel_rings);
 	/* Nobody sleeps: the ring has cleared the bit. */
-	EXPECT_FALSE(*self->c->word & TRIBUF_ARMED);
+	EXPECT_FALSE(info.claimed_word & TRIBUF_ARMED);
 }
 
 TEST_F(lib, publish_refuses_what_it_was_not_given)
@@ -515,6 +535,10 @@ TEST_F(lib, frame_longer_than_its_slot_is_dropped)
 	struct tribuf_frame frame = { .seq = 77 };
 	struct tribuf_gen_index reference = { 0 };
 
+	if (is_guarded(variant)) {
+		EXPECT_TRUE(metadata_is_out_of_reach(self->p));
+		return;
+	}
 	lib_publish(self->p);
 	self->p->desc[tribuf_word_middle(*self->p->word)].bytes = SLOT + 1;
 	EXPECT_EQ(-EPROTO, tribuf_acquire(self->c, &frame));
@@ -541,8 +565,8 @@ TEST_F(lib, accept_takes_over_what_read_returned)
 		SKIP(return, "shm has no descriptor to read");
 	lib_publish(self->p);
 	ASSERT_EQ(sizeof(acquired), read(tribuf_fd(self->c), &acquired, sizeof(acquired)));
-	/* Until it is accepted, the word and the handle differ. */
-	EXPECT_EQ(-EPROTO, tribuf_acquire(self->c, &frame));
+	/* Until it is accepted, the word and the handle differ; the kernel asks no handle. */
+	EXPECT_EQ(is_guarded(variant) ? 0 : -EPROTO, tribuf_acquire(self->c, &frame));
 	forged = acquired;
 	forged.slot = 3;
 	EXPECT_EQ(-EPROTO, tribuf_accept(self->c, &forged, &frame));
@@ -827,12 +851,16 @@ TEST_F(lib, format_that_is_being_written_is_not_read)
 	char data[8];
 	size_t bytes = sizeof(data);
 
+	if (is_guarded(variant)) {
+		EXPECT_EQ(SIGSEGV, touch((unsigned char *)&frames->format.version, true));
+		return;
+	}
 	ASSERT_EQ(0, tribuf_format_set(self->p, "abc", 3));
 	frames->format.version |= 1;
 	EXPECT_EQ(-EAGAIN, tribuf_format_get(self->c, data, &bytes, &version));
 	/* Its writer died: the next one leaves an empty format. */
 	tribuf_close(self->p);
-	ASSERT_EQ(0, tribuf_open_producer(&self->p, self->name, SLOT));
+	ASSERT_EQ(0, open_producer(&self->p, self->name, SLOT));
 	ASSERT_EQ(0, tribuf_format_get(self->c, data, &bytes, &version));
 	EXPECT_EQ(0, bytes);
 	EXPECT_EQ(0, version & 1);
@@ -845,6 +873,10 @@ TEST_F(lib, format_that_claims_too_much_is_refused)
 	char data[8];
 	size_t bytes = sizeof(data);
 
+	if (is_guarded(variant)) {
+		EXPECT_EQ(SIGSEGV, touch((unsigned char *)&frames->format.bytes, true));
+		return;
+	}
 	ASSERT_EQ(0, tribuf_format_set(self->p, "abc", 3));
 	frames->format.bytes = TRIBUF_FORMAT_BYTES + 1;
 	EXPECT_EQ(-EPROTO, tribuf_format_get(self->c, data, &bytes, &version));
@@ -888,7 +920,7 @@ TEST_F(lib, new_producer_continues_the_numbers)
 	lib_publish(self->p);
 	ASSERT_EQ(0, tribuf_begin(self->p, &began));
 	tribuf_close(self->p);
-	ASSERT_EQ(0, tribuf_open_producer(&self->p, self->name, SLOT));
+	ASSERT_EQ(0, open_producer(&self->p, self->name, SLOT));
 	ASSERT_EQ(0, tribuf_begin(self->p, &frame));
 	EXPECT_EQ(3, frame.seq);
 	/* A dead writer's generation is not its successor's. */
@@ -912,9 +944,14 @@ TEST_F(lib, replaced_channel_is_new)
 	EXPECT_EQ(1, lib_publish(new_p));
 	ASSERT_EQ(1, tribuf_acquire(new_c, &frame));
 	EXPECT_EQ(2 * SLOT, new_c->slot_size);
-	/* The old one's mappings stay. */
-	EXPECT_EQ(2, lib_publish(self->p));
-	EXPECT_EQ(1, tribuf_acquire(self->c, &frame));
+	/* The old one's mappings stay; the kernel swaps there no more. */
+	if (is_guarded(variant)) {
+		EXPECT_EQ(-ESTALE, lib_publish(self->p));
+		EXPECT_NE(NULL, strstr(tribuf_explain(), "was replaced"));
+	} else {
+		EXPECT_EQ(2, lib_publish(self->p));
+		EXPECT_EQ(1, tribuf_acquire(self->c, &frame));
+	}
 	EXPECT_TRUE(lib_whole(&frame, SLOT));
 	tribuf_close(self->c);
 	tribuf_close(self->p);
@@ -922,7 +959,7 @@ TEST_F(lib, replaced_channel_is_new)
 	self->p = NULL;
 	/* Nor does its end take the new one away. */
 	EXPECT_EQ(2, lib_publish(new_p));
-	EXPECT_EQ(-EBUSY, tribuf_open_producer(&self->p, self->name, 2 * SLOT));
+	EXPECT_EQ(-EBUSY, open_producer(&self->p, self->name, 2 * SLOT));
 	tribuf_close(new_p);
 	tribuf_close(new_c);
 	EXPECT_TRUE(channel_is_gone(self->name));
@@ -938,7 +975,7 @@ TEST_F(lib_open, consumer_first_waits_for_the_geometry)
 	ASSERT_EQ(0, tribuf_open_consumer(&c, self->name));
 	EXPECT_EQ(0, tribuf_acquire(c, &frame));
 	EXPECT_EQ(0, tribuf_wait(c, TRIBUF_READY | TRIBUF_GEOMETRY, 0));
-	ASSERT_EQ(0, tribuf_open_producer(&p, self->name, SLOT));
+	ASSERT_EQ(0, open_producer(&p, self->name, SLOT));
 	EXPECT_EQ(TRIBUF_GEOMETRY, tribuf_wait(c, TRIBUF_READY | TRIBUF_GEOMETRY, NS_PER_S));
 	EXPECT_EQ(0, tribuf_wait(c, TRIBUF_READY | TRIBUF_GEOMETRY, 0));
 	lib_publish(p);
@@ -955,7 +992,7 @@ TEST_F(lib_open, polling_consumer_needs_no_wait_for_the_geometry)
 	struct tribuf *p, *c;
 
 	ASSERT_EQ(0, tribuf_open_consumer(&c, self->name));
-	ASSERT_EQ(0, tribuf_open_producer(&p, self->name, SLOT));
+	ASSERT_EQ(0, open_producer(&p, self->name, SLOT));
 	lib_publish(p);
 	ASSERT_EQ(1, tribuf_acquire(c, &frame));
 	EXPECT_TRUE(lib_whole(&frame, SLOT));
@@ -994,7 +1031,7 @@ TEST_F(lib_open, producer_first_keeps_its_newest_frame)
 	struct tribuf *p, *c;
 	int i;
 
-	ASSERT_EQ(0, tribuf_open_producer(&p, self->name, SLOT));
+	ASSERT_EQ(0, open_producer(&p, self->name, SLOT));
 	for (i = 0; i < 5; i++)
 		lib_publish(p);
 	ASSERT_EQ(0, tribuf_open_consumer(&c, self->name));
@@ -1010,7 +1047,7 @@ TEST_F(lib_open, keeper_keeps_the_frame_of_a_producer_that_left)
 	struct tribuf *p, *c, *k;
 
 	ASSERT_EQ(0, open_as(&k, self->name, TRIBUF_KEEPER, TRIBUF_CREATE, SLOT));
-	ASSERT_EQ(0, tribuf_open_producer(&p, self->name, SLOT));
+	ASSERT_EQ(0, open_producer(&p, self->name, SLOT));
 	lib_publish(p);
 	tribuf_close(p);
 	ASSERT_EQ(0, tribuf_open_consumer(&c, self->name));
@@ -1055,6 +1092,230 @@ TEST_F(lib, consumer_cannot_write_frames)
 	ASSERT_EQ(1, tribuf_acquire(self->c, &frame));
 	EXPECT_EQ(0, touch(frame.data, false));
 	EXPECT_EQ(SIGSEGV, touch(frame.data, true));
+}
+
+/* ---- guarded channels ---- */
+
+/* Of a kind that the variant's name does not decide. */
+FIXTURE(lib_kind) {
+	const char *name;
+};
+
+FIXTURE_SETUP(lib_kind)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(_exit(255), "no " DEVICE ": load the module (tribuf load)");
+	self->name = test_name();
+}
+
+FIXTURE_TEARDOWN(lib_kind)
+{
+}
+
+#define PRODUCER(kind)	TRIBUF_PRODUCER, TRIBUF_DEFAULT | TRIBUF_CREATE | (kind), SLOT
+
+static bool handle_is_guarded(struct tribuf *t)
+{
+	struct tribuf_info_args info;
+
+	return !tribuf_info(t, &info) && info.state & TRIBUF_STATE_GUARDED;
+}
+
+TEST_F(lib_kind, is_what_was_asked_for_or_nothing)
+{
+	struct tribuf *t, *other;
+
+	ASSERT_EQ(0, open_as(&t, self->name, PRODUCER(0)));
+	EXPECT_EQ(-EINVAL, open_as(&other, self->name, TRIBUF_CONSUMER,
+				   TRIBUF_DEFAULT | TRIBUF_GUARDED, 0));
+	EXPECT_NE(NULL, strstr(tribuf_explain(), "is not guarded"));
+	EXPECT_EQ(-EINVAL, open_as(&other, self->name, TRIBUF_KEEPER,
+				   TRIBUF_CREATE | TRIBUF_GUARDED, SLOT));
+	EXPECT_NE(NULL, strstr(tribuf_explain(), "is not guarded"));
+	tribuf_close(t);
+	ASSERT_EQ(0, open_as(&t, self->name, PRODUCER(TRIBUF_GUARDED)));
+	EXPECT_TRUE(handle_is_guarded(t));
+	EXPECT_EQ(-EINVAL, open_as(&other, self->name, TRIBUF_KEEPER, TRIBUF_CREATE, SLOT));
+	EXPECT_NE(NULL, strstr(tribuf_explain(), "is guarded"));
+	tribuf_close(t);
+}
+
+TEST_F(lib_kind, does_not_matter_to_who_joins)
+{
+	static const uint32_t roles[] = { TRIBUF_CONSUMER, TRIBUF_OBSERVER, TRIBUF_KEEPER };
+	struct tribuf *keeper, *t;
+
+	ASSERT_EQ(0, open_as(&keeper, self->name, TRIBUF_KEEPER,
+			     TRIBUF_CREATE | TRIBUF_GUARDED, SLOT));
+	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
+		ASSERT_EQ(0, open_as(&t, self->name, roles[i], 0, 0));
+		EXPECT_TRUE(handle_is_guarded(t));
+		tribuf_close(t);
+		ASSERT_EQ(0, open_as(&t, self->name, roles[i], TRIBUF_GUARDED, 0));
+		tribuf_close(t);
+	}
+	ASSERT_EQ(0, open_as(&t, self->name, TRIBUF_PRODUCER, 0, 0));
+	EXPECT_EQ(1, lib_publish(t));
+	tribuf_close(t);
+	tribuf_close(keeper);
+}
+
+TEST_F(lib_kind, is_the_creators_choice_for_who_came_before)
+{
+	struct tribuf_frame frame;
+	struct tribuf *c, *p;
+
+	ASSERT_EQ(0, tribuf_open_consumer(&c, self->name));
+	EXPECT_FALSE(handle_is_guarded(c));
+	ASSERT_EQ(0, open_as(&p, self->name, PRODUCER(TRIBUF_GUARDED)));
+	EXPECT_EQ(1, lib_publish(p));
+	ASSERT_EQ(1, tribuf_acquire(c, &frame));
+	EXPECT_TRUE(lib_whole(&frame, SLOT));
+	EXPECT_TRUE(handle_is_guarded(c));
+	EXPECT_TRUE(metadata_is_out_of_reach(c));
+	tribuf_close(p);
+	tribuf_close(c);
+}
+
+TEST_F(lib_kind, is_kept_for_who_waits_for_a_guarded_one)
+{
+	struct tribuf_frame frame;
+	struct tribuf *c, *p;
+
+	ASSERT_EQ(0, open_as(&c, self->name, TRIBUF_CONSUMER,
+			     TRIBUF_DEFAULT | TRIBUF_PENDING | TRIBUF_GUARDED, 0));
+	EXPECT_EQ(-EINVAL, open_as(&p, self->name, PRODUCER(0)));
+	EXPECT_NE(NULL, strstr(tribuf_explain(), "is guarded"));
+	EXPECT_EQ(0, tribuf_acquire(c, &frame));
+	ASSERT_EQ(0, open_as(&p, self->name, PRODUCER(TRIBUF_GUARDED)));
+	EXPECT_EQ(1, lib_publish(p));
+	EXPECT_EQ(1, tribuf_acquire(c, &frame));
+	tribuf_close(p);
+	tribuf_close(c);
+}
+
+/* In a child: the device node, or the channel, can be read only. */
+static void read_only_child(const char *name, int consumer, int producer)
+{
+	struct tribuf_frame frame;
+	struct tribuf *t;
+
+	become(NOBODY);
+	child_gets(consumer, tribuf_open_consumer(&t, name));
+	if (!consumer) {
+		child_gets(1, tribuf_acquire(t, &frame));
+		child_must(lib_whole(&frame, SLOT));
+		tribuf_close(t);
+	}
+	child_gets(producer, open_as(&t, name, TRIBUF_PRODUCER, 0, 0));
+}
+
+TEST_F(lib_kind, guarded_is_for_consumers_that_may_only_read)
+{
+	static const mode_t node[] = { 0666, 0444 };
+	struct tribuf_options o;
+	struct tribuf *p;
+
+	if (geteuid())
+		SKIP(return, "needs root to become another user");
+	umask(0);
+	for (int i = 0; i < 4; i++) {
+		const char *name = self->name;
+		bool guarded = i & 1;
+
+		o = options(PRODUCER(guarded ? TRIBUF_GUARDED : 0));
+		o.mode = 0604;
+		chmod(DEVICE, node[i / 2]);
+		ASSERT_EQ(0, tribuf_open(&p, name, &o));
+		ASSERT_EQ(1, lib_publish(p));
+		EXPECT_CHILD(read_only_child(name, guarded ? 0 : -EACCES, -EACCES));
+		tribuf_close(p);
+	}
+	chmod(DEVICE, 0666);
+}
+
+TEST_F(lib_kind, guarded_frames_are_out_of_reach_for_who_gave_them_away)
+{
+	struct tribuf_frame mine, frame, next;
+	struct tribuf *p, *c;
+
+	ASSERT_EQ(0, open_as(&p, self->name, PRODUCER(TRIBUF_GUARDED)));
+	ASSERT_EQ(0, tribuf_open_consumer(&c, self->name));
+	ASSERT_EQ(0, tribuf_begin(p, &mine));
+	EXPECT_EQ(0, touch(mine.data, true));
+	ASSERT_EQ(0, tribuf_publish(p, &mine));
+	EXPECT_EQ(SIGBUS, touch(mine.data, false));
+	EXPECT_EQ(SIGBUS, touch(mine.data, true));
+	ASSERT_EQ(1, tribuf_acquire(c, &frame));
+	EXPECT_EQ(0, touch(frame.data, false));
+	EXPECT_EQ(2, lib_publish(p));
+	EXPECT_EQ(0, touch(frame.data, false));
+	ASSERT_EQ(1, tribuf_acquire(c, &next));
+	EXPECT_EQ(SIGBUS, touch(frame.data, false));
+	EXPECT_TRUE(lib_whole(&next, SLOT));
+	tribuf_close(p);
+	tribuf_close(c);
+}
+
+TEST_F(lib_kind, guarded_frame_taken_by_an_observers_read_is_copied)
+{
+	struct tribuf_gen_index reference = { 0, 0 };
+	struct tribuf_acquired acquired;
+	struct tribuf_frame frame;
+	struct tribuf *p, *o;
+	char data[8];
+
+	ASSERT_EQ(0, open_as(&p, self->name, PRODUCER(TRIBUF_GUARDED)));
+	ASSERT_EQ(0, open_as(&o, self->name, TRIBUF_OBSERVER, 0, 0));
+	ASSERT_EQ(0, tribuf_begin(p, &frame));
+	memcpy((char *)frame.data + 16, "a place", 8);
+	memcpy(frame.user, "beside", 7);
+	ASSERT_EQ(0, tribuf_publish(p, &frame));
+	ASSERT_EQ(sizeof(acquired), read(tribuf_fd(o), &acquired, sizeof(acquired)));
+	ASSERT_EQ(0, tribuf_accept(o, &acquired, &frame));
+	EXPECT_EQ(NULL, frame.data);
+	EXPECT_STREQ("beside", (char *)frame.user);
+	ASSERT_EQ(0, tribuf_frame_ref(o, &frame, 16, &reference));
+	ASSERT_EQ(0, tribuf_copy(o, reference, data, sizeof(data)));
+	EXPECT_STREQ("a place", data);
+	EXPECT_EQ(-EFAULT, tribuf_copy(o, reference, NULL, sizeof(data)));
+	tribuf_close(p);
+	tribuf_close(o);
+}
+
+TEST_F(lib_kind, guarded_channel_is_not_published_in_by_a_forked_child)
+{
+	struct tribuf_frame frame, again;
+	struct tribuf *p;
+
+	ASSERT_EQ(0, open_as(&p, self->name, PRODUCER(TRIBUF_GUARDED)));
+	ASSERT_EQ(0, tribuf_begin(p, &frame));
+	EXPECT_CHILD({
+		child_gets(-ESTALE, tribuf_publish(p, &frame));
+		child_gets(-ESTALE, tribuf_begin(p, &again));
+	});
+	EXPECT_EQ(0, tribuf_publish(p, &frame));
+	tribuf_close(p);
+}
+
+TEST_F(lib_kind, nothing_new_on_a_guarded_channel_needs_no_call)
+{
+	struct tribuf_info_args before, after;
+	struct tribuf_frame frame;
+	struct tribuf *p, *c;
+
+	ASSERT_EQ(0, open_as(&p, self->name, PRODUCER(TRIBUF_GUARDED)));
+	ASSERT_EQ(0, tribuf_open_consumer(&c, self->name));
+	EXPECT_EQ(1, lib_publish(p));
+	ASSERT_EQ(1, tribuf_acquire(c, &frame));
+	ASSERT_EQ(0, tribuf_info(c, &before));
+	for (int i = 0; i < 100; i++)
+		ASSERT_EQ(0, tribuf_acquire(c, &frame));
+	ASSERT_EQ(0, tribuf_info(c, &after));
+	EXPECT_EQ(before.kernel_acquires, after.kernel_acquires);
+	EXPECT_EQ(1, after.kernel_acquires);
+	tribuf_close(p);
+	tribuf_close(c);
 }
 
 /* ---- symbols for other languages ---- */
