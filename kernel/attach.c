@@ -303,16 +303,18 @@ static int tribuf_join_locked(struct tribuf_join *join, struct tribuf_channel *c
 					    args->granule ?: TRIBUF_GRANULE_DEFAULT);
 		join->slots = NULL;
 	}
+	/* Another thread may use the handle, or end it, as soon as it has its channel. */
+	mutex_lock(&handle->lock);
 	handle->role = args->role;
 	handle->grants = join->grants;
 	handle->owner = args->flags & TRIBUF_OWNED ? current->files : NULL;
 	handle->tgid = get_pid(task_tgid(current));
-	handle->channel = channel;	/* for the functions below; not published yet */
 	tribuf_join_guard(channel, handle);
-	tribuf_enter_role(channel, handle);
-	handle->seen = channel->changes;
-	/* Pairs with the acquire in tribuf_channel_of(). */
+	/* Pairs with the acquire in tribuf_channel_of(); before peers can find the handle. */
 	smp_store_release(&handle->channel, channel);
+	tribuf_enter_role(channel, handle);
+	WRITE_ONCE(handle->seen, channel->changes);
+	mutex_unlock(&handle->lock);
 	tribuf_join_answer(join, channel);
 	return 0;
 }

@@ -22,11 +22,11 @@
  *	tribuf_names_lock		(names.c) the table of names, the list
  *	  tribuf_channel.lock		roles, geometry
  *	    tribuf_channel.map_lock
- *	    tribuf_handle.wq.lock	sleepers, against clearing their bit
- *
- *	tribuf_handle.lock		swaps by the kernel, against the role's end
- *	  tribuf_handle.guard_lock
- *	  tribuf_handle.wq.lock		its own, or that of a peer that is rung
+ *	    tribuf_handle.lock		swaps by the kernel, against the role's
+ *					beginning and end
+ *	      tribuf_handle.guard_lock
+ *	      tribuf_handle.wq.lock	sleepers, against clearing their bit: its
+ *					own, or that of a peer that is rung
  *
  * User memory is never touched under any of them: a fault takes mmap_lock and
  * then map_lock.
@@ -162,7 +162,7 @@ struct tribuf_channel {
  * @grants: mask of the roles that others may attach for through this handle
  * @owner: OWNED: the file table whose end ends the role; only compared
  * @tgid: process that attached
- * @lock: held while the kernel swaps for this handle; taken to end the role
+ * @lock: held while the kernel swaps for this handle; taken to begin and end the role
  * @ended: (written under @lock and wq.lock) the role is over
  * @owned: the slot that this handle may map of a guarded channel, or TRIBUF_OWNED_NONE. Written
  *	under @lock, taken away under @guard_lock too; how faults read it: guard.c
