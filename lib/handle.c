@@ -183,10 +183,14 @@ int take_geometry(struct handle *h)
 
 	if (!h->pending || h->role == TRIBUF_KEEPER)
 		return 0;
-	/* Which of the two is written last, before which all else is there, depends. */
-	if (!__atomic_load_n(&h->geometry->slot_size, __ATOMIC_ACQUIRE) ||
-	    __atomic_load_n(&h->geometry->state, __ATOMIC_ACQUIRE) & TRIBUF_STATE_PENDING)
+	/*
+	 * The kernel says last that nothing is pending, the shm backend how large a
+	 * slot is. Partners: tribuf_channel_set_geometry(), set_geometry().
+	 */
+	if (__atomic_load_n(&h->geometry->state, __ATOMIC_ACQUIRE) & TRIBUF_STATE_PENDING ||
+	    !tribuf_read_once(h->geometry->slot_size))
 		return -EAGAIN;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	err = check_geometry(h->geometry, &g);
 	if (err)
 		return err;

@@ -218,8 +218,12 @@ TEST_F(shm, geometry_that_comes_and_makes_no_sense_is_refused)
 	g = (struct tribuf_geometry *)(pages + TRIBUF_PAGE_GEOMETRY * page_size());
 	g->slot_stride = 1;
 	g->granule = 64;
+	/* The kernel writes the size first, and takes the state away last. */
 	g->slot_size = SLOT;
+	EXPECT_EQ(0, tribuf_acquire(self->t, &frame));
+	g->state &= ~TRIBUF_STATE_PENDING;
 	EXPECT_EQ(-EPROTO, tribuf_acquire(self->t, &frame));
+	g->state |= TRIBUF_STATE_PENDING;
 	g->slot_size = 0;
 	munmap(pages, 4 * page_size());
 }
