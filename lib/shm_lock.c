@@ -35,9 +35,12 @@ static int first_held(int fd, int from, int to)
 		.l_len = to - from,
 	};
 
-	if (from >= to || fcntl(fd, F_OFD_GETLK, &lock) || lock.l_type == F_UNLCK)
+	if (from >= to)
 		return to;
-	return (int)lock.l_start;
+	/* Where the kernel cannot tell, held: or a living channel would count as left over. */
+	if (fcntl(fd, F_OFD_GETLK, &lock))
+		return from;
+	return lock.l_type == F_UNLCK ? to : (int)lock.l_start;
 }
 
 bool shm_trylock(int fd)
