@@ -524,6 +524,7 @@ TEST_F(lib, roles_do_only_what_is_theirs)
 	EXPECT_EQ(-EACCES, tribuf_snapshot(self->c, &frame, data, sizeof(data)));
 	EXPECT_EQ(-EACCES, tribuf_snapshot(k, &frame, data, sizeof(data)));
 	EXPECT_EQ(-EACCES, tribuf_format_set(self->c, data, 1));
+	EXPECT_EQ(-EACCES, tribuf_format_get(k, data, &(size_t){ 0 }, &(uint32_t){ 0 }));
 	EXPECT_EQ(-EACCES, tribuf_accept(self->p, &(struct tribuf_acquired){ 0 }, &frame));
 	EXPECT_EQ(-EINVAL, tribuf_copy(k, reference, data, 1));
 	tribuf_close(o);
@@ -550,6 +551,26 @@ TEST_F(lib, frame_longer_than_its_slot_is_dropped)
 	EXPECT_EQ(2, lib_publish(self->p));
 	EXPECT_EQ(1, tribuf_acquire(self->c, &frame));
 	EXPECT_TRUE(lib_whole(&frame, SLOT));
+}
+
+TEST_F(lib, frame_longer_than_its_slot_is_no_snapshot)
+{
+	unsigned char data[SLOT];
+	struct tribuf_frame frame;
+	struct tribuf *o;
+
+	if (is_guarded(variant)) {
+		EXPECT_TRUE(metadata_is_out_of_reach(self->p));
+		return;
+	}
+	ASSERT_EQ(0, open_as(&o, self->name, TRIBUF_OBSERVER, 0, 0));
+	lib_publish(self->p);
+	self->p->desc[tribuf_word_newest(*self->p->word)].bytes = SLOT + 1;
+	EXPECT_EQ(-EPROTO, tribuf_snapshot(o, &frame, data, sizeof(data)));
+	EXPECT_EQ(2, lib_publish(self->p));
+	EXPECT_EQ(1, tribuf_snapshot(o, &frame, data, sizeof(data)));
+	EXPECT_TRUE(lib_whole(&frame, SLOT));
+	tribuf_close(o);
 }
 
 /* ---- frames that the kernel took ---- */
