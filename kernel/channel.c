@@ -4,6 +4,7 @@
  * Knows who is attached, but not how one becomes so (attach.c).
  */
 #include <linux/capability.h>
+#include <linux/fs_struct.h>
 #include <linux/ipc_namespace.h>
 #include <linux/nsproxy.h>
 #include <linux/slab.h>

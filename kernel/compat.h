@@ -9,6 +9,7 @@
 #include <linux/ipc_namespace.h>
 #include <linux/mm.h>
 #include <linux/ns_common.h>
+#include <linux/poll.h>
 #include <linux/proc_ns.h>
 #include <linux/version.h>
 
@@ -29,6 +30,12 @@ static inline void compat_put_ipc_ns(struct ipc_namespace *ns)
 #ifdef CONFIG_IPC_NS
 	ns->ns.ops->put(&ns->ns);
 #endif
+}
+
+/* Will poll() queue us, or only look? poll_does_not_wait() went away in 7.x. */
+static inline bool compat_poll_queues(const struct poll_table_struct *table)
+{
+	return table && table->_qproc;
 }
 
 /*

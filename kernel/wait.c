@@ -25,6 +25,7 @@
 #include <linux/uio.h>
 
 #include "channel.h"
+#include "compat.h"
 #include "trace.h"
 
 static u32 tribuf_bit_of(const struct tribuf_handle *handle)
@@ -131,7 +132,7 @@ __poll_t tribuf_poll(struct file *file, struct poll_table_struct *table)
 	 */
 	if (!tribuf_channel_of(handle))
 		return 0;
-	if (!poll_does_not_wait(table))
+	if (compat_poll_queues(table))
 		tribuf_arm(handle);
 	return tribuf_events(handle);
 }
