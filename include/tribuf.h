@@ -299,6 +299,18 @@ struct tribuf_ready {
 int tribuf_set_wait(struct tribuf_set *set, struct tribuf_ready *ready, int max, int64_t timeout);
 
 /*
+ * For event loops that sleep on futexes, as those of shm do, which has no
+ * descriptor: tribuf_wait() with a timeout of 0 that also lets the peer know that
+ * the caller goes to sleep. If it returns 0, sleep (FUTEX_WAIT, not private, or
+ * futex_waitv()) until the word at *@futex is not *@value, for at most 100 ms,
+ * since a peer that is killed may wake nobody; then call it again. The address is
+ * good until tribuf_close().
+ *
+ * Errors as tribuf_wait(), and -ENOTSUP on /dev/tribuf: use tribuf_fd().
+ */
+int tribuf_arm(struct tribuf *handle, unsigned int events, uint32_t **futex, uint32_t *value);
+
+/*
  * tribuf_ring - wake the peers that sleep and have something to see. Only for
  * who published through tribuf_publish_quiet(). Errors: -EACCES (role), -ESTALE.
  */
@@ -341,6 +353,48 @@ int tribuf_snapshot(struct tribuf *handle, struct tribuf_frame *frame, void *dat
  */
 int tribuf_copy(struct tribuf *handle, struct tribuf_gen_index reference, void *data,
 		size_t bytes);
+
+/**
+ * struct tribuf_window - what a second mapping of a channel looks like
+ * @bytes: its length, a multiple of 64 KiB
+ * @slots: offset of slot 0, a multiple of 64 KiB; the others follow at the
+ *	channel's stride. The state word, the descriptors and the geometry are in
+ *	the first three pages, as in linux/tribuf.h
+ */
+struct tribuf_window {
+	size_t bytes;
+	size_t slots;
+};
+
+/*
+ * Windows are for runtimes whose programs reach no memory but their own, such as
+ * WebAssembly: the channel's pages a second time, inside that memory.
+ *
+ * tribuf_window - how much room it takes. -EAGAIN: geometry not known yet.
+ *
+ * tribuf_window_map - put the channel's pages at @address, a multiple of the page
+ * size, in place of what is mapped there, of which @room bytes may go. With the
+ * rights of the role: a store that it has no right to is SIGSEGV. What lies
+ * between the pages stays as it is. -EINVAL (@address), -ENOSPC (@room), -ENOMEM.
+ *
+ * tribuf_window_unmap - put empty memory there instead. To be called before
+ * tribuf_close(), which knows nothing of windows; it may be while other threads
+ * use the window, who then read zeros.
+ *
+ * Errors of all: -EACCES (keeper), -ENOTSUP (guarded), -ESTALE, -EPROTO.
+ */
+int tribuf_window(struct tribuf *handle, struct tribuf_window *window);
+int tribuf_window_map(struct tribuf *handle, void *address, size_t room);
+int tribuf_window_unmap(struct tribuf *handle, void *address);
+
+/*
+ * tribuf_resume - go on after somebody else, who has a window of this handle, has
+ * swapped in its place: learn from the state word which slot is in hand by now.
+ * Changes nothing if nobody did. No frame is in hand afterwards until the next
+ * begin or acquire. For a producer or consumer. Returns 1: somebody did, 0, or
+ * -EACCES (role), -EPROTO (state word spoilt), -ENOTSUP (guarded), -EAGAIN.
+ */
+int tribuf_resume(struct tribuf *handle);
 
 /*
  * tribuf_list - call @each for every channel that the caller may see on a

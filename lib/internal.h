@@ -90,6 +90,8 @@ struct backend {
 	bool (*news)(struct handle *h);
 	/* Sleep until @deadline or something may have happened that @events are about. */
 	int (*sleep)(struct handle *h, unsigned int events, int64_t deadline);
+	/* Say that one goes to sleep, and on what; NULL: on the descriptor. */
+	void (*arm)(struct handle *h, unsigned int events, uint32_t **futex, uint32_t *value);
 	int (*info)(struct handle *h, struct tribuf_info_args *info, unsigned int flags);
 	/* An observer's next frame; -EAGAIN, not explained: nothing new. */
 	int (*observe)(struct handle *h, struct tribuf_acquired *told);

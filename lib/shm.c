@@ -179,6 +179,19 @@ static int shm_sleep(struct handle *h, unsigned int events, int64_t deadline)
 		    deadline);
 }
 
+/* For who sleeps elsewhere. Their sleep over, they come back here or stay awake. */
+static void shm_arm(struct handle *h, unsigned int events, uint32_t **futex, uint32_t *value)
+{
+	uint32_t *shared = &h->shm->state->word;
+
+	h->shm->looked = 0;
+	shm_add(&h->shm->control->sleeps);
+	*futex = shared;
+	*value = events & TRIBUF_READY && !h->pending ?
+		 __atomic_or_fetch(shared, arm_bit(h), __ATOMIC_ACQ_REL) :
+		 __atomic_load_n(shared, __ATOMIC_ACQUIRE);
+}
+
 /* ---- who is there ---- */
 
 /* Attached, by its lock; a handle does not see its own. */
@@ -489,6 +502,7 @@ const struct backend shm_backend = {
 	.ring = shm_ring,
 	.news = shm_news,
 	.sleep = shm_sleep,
+	.arm = shm_arm,
 	.info = shm_info,
 	.observe = shm_observe,
 	.list = shm_list,

@@ -76,6 +76,46 @@ static int arrive(struct handle *h)
 	return err == -EAGAIN ? no_geometry() : err;
 }
 
+/* Is the slot in hand, and what is in it, still what this handle put or took? */
+static bool undisturbed(const struct handle *h, uint32_t word)
+{
+	const struct tribuf *t = &h->t;
+	uint32_t slot = h->role == TRIBUF_PRODUCER ? tribuf_word_back(word) : tribuf_word_front(word);
+
+	if (t->slot != slot)
+		return false;
+	if (h->role == TRIBUF_PRODUCER)
+		return t->seq == tribuf_read_once(t->desc[tribuf_word_newest(word)].seq);
+	return !t->held ||
+	       t->generation == __atomic_load_n(&t->desc[slot].generation, __ATOMIC_RELAXED);
+}
+
+int tribuf_resume(struct tribuf *t)
+{
+	struct handle *h = handle_of(t);
+	uint32_t word;
+	int err;
+
+	if (forked(h))
+		return forked_handle();
+	if (h->role != TRIBUF_PRODUCER && h->role != TRIBUF_CONSUMER)
+		return fail(EACCES, "a %s does not swap", role_name(h->role));
+	if (h->news.state & TRIBUF_STATE_GUARDED)
+		return fail(ENOTSUP, "only the kernel swaps the slots of a guarded channel");
+	err = arrive(h);
+	if (err)
+		return err;
+	word = __atomic_load_n(&h->state->word, __ATOMIC_ACQUIRE);
+	if (!tribuf_word_valid(word))
+		return word_spoilt(word);
+	if (undisturbed(h, word))
+		return 0;
+	t->held = 0;
+	t->generation = 0;
+	err = start(h);
+	return err ? err : 1;
+}
+
 int tribuf_begin_slow(struct tribuf *t, struct tribuf_frame *frame)
 {
 	struct handle *h = handle_of(t);

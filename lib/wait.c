@@ -228,3 +228,25 @@ int tribuf_polled(struct tribuf *handle, unsigned int events, int revents)
 	note_events(handle_of(handle), revents);
 	return look(handle_of(handle), events);
 }
+
+/* What comes between arming and looking changes the word, on which nobody sleeps then. */
+int tribuf_arm(struct tribuf *handle, unsigned int events, uint32_t **futex, uint32_t *value)
+{
+	struct handle *h = handle_of(handle);
+	uint32_t armed, *word;
+	int bits = check_wait(h, events);
+
+	if (!bits)
+		bits = look(h, events);
+	if (bits)
+		return bits;
+	if (!h->backend->arm)
+		return fail(ENOTSUP, "a channel of /dev/tribuf has a descriptor to sleep on: use tribuf_fd()");
+	h->backend->arm(h, events, &word, &armed);
+	bits = look(h, events);
+	if (!bits) {
+		*futex = word;
+		*value = armed;
+	}
+	return bits;
+}
