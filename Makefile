@@ -18,10 +18,10 @@ MODDIR   = $(CURDIR)/build/$(RELEASE)
 KBUILD   = $(MAKE) -C $(KDIR) M=$(MODDIR) CONFIG_DEBUG_INFO_BTF_MODULES= \
 	$(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
 
-.PHONY: all modules modules-if-possible lib tools selftests install clean \
+.PHONY: all modules modules-if-possible lib tools selftests node node-if-possible install clean \
 	check check-all demo soak figures coverage help
 
-all: lib tools selftests modules-if-possible
+all: lib tools selftests node-if-possible modules-if-possible
 
 help:
 	@echo 'make                 library, command, tests; the module if KDIR exists'
@@ -30,6 +30,7 @@ help:
 	@echo 'make check-all       the same on every kernel, debug kernels included'
 	@echo 'make modules         the module, into build/<kernel release>/tribuf.ko'
 	@echo 'make lib|tools|selftests   into build/$(TRIPLET)/'
+	@echo 'make node            the Node.js addon, likewise; part of make if Node is here'
 	@echo 'make coverage        lines and branches that the tests reach'
 	@echo 'make figures         the score card (AREA=channel, waiting, ... a part of it)'
 	@echo 'make soak            the tests that run for hours'
@@ -65,6 +66,9 @@ tools: lib
 
 selftests: lib
 	+@$(MAKE) --no-print-directory -C selftests OUTPUT=$(OUTPUT)
+
+node node-if-possible: lib
+	+@$(MAKE) --no-print-directory -C lib/node OUTPUT=$(OUTPUT) $@
 
 install: lib tools
 	+@$(MAKE) --no-print-directory -C lib OUTPUT=$(OUTPUT) install

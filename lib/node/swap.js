@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+// The swaps in JavaScript alone, by Atomics on a channel's memory: for threads that
+// were posted channel.window() and have no handle. The transitions are those of
+// linux/tribuf.h, the numbers come from it.
+import { failure, checkInteger } from './errors.js';
+import { layout } from './native.js';
+
+const { SLOT_MASK, MIDDLE_SHIFT, FRONT_SHIFT, FRESH, ARMED, WATCHED, PACED, COUNT_ONE, TRIES } = layout;
+const DESC = layout.desc / 4;
+const field = name => layout[`desc_${name}`] / 4;
+const GENERATION = field('generation'), FLAGS = field('flags'), SEQ = field('seq'), BYTES = field('bytes'),
+	TIMESTAMP = field('timestamp'), COOKIE = field('cookie'), FORMAT = field('format');
+const HIGH = 0x100000000;
+
+export const back = word => word & SLOT_MASK;
+export const middle = word => word >>> MIDDLE_SHIFT & SLOT_MASK;
+export const front = word => word >>> FRONT_SHIFT & SLOT_MASK;
+export const newest = word => word & FRESH ? middle(word) : front(word);
+
+export function publishWord(word) {
+	const differ = (word ^ word >>> MIDDLE_SHIFT) & SLOT_MASK;
+	return ((word ^ (differ | differ << MIDDLE_SHIFT)) | FRESH) + COUNT_ONE | 0;
+}
+
+export function acquireWord(word) {
+	const differ = (word >>> MIDDLE_SHIFT ^ word >>> FRONT_SHIFT) & SLOT_MASK;
+	return (word ^ (differ << MIDDLE_SHIFT | differ << FRONT_SHIFT)) & ~FRESH;
+}
+
+function valid(word) {
+	const a = back(word), b = middle(word);
+	return a !== b && a + b + front(word) === 3 && a < 3 && b < 3;
+}
+
+const nobody = () => {};
+
+export class Swap {
+	word;
+	#frames;		// Int32Array: descriptors
+	#overwritten;		// Int32Array: low, high
+	#format;
+	#slots;			// a Uint8Array each
+	#slot;			// in hand: back or front
+	#seq;
+	#ring;
+
+	constructor({ memory, offset = 0, slots, slotStride, slotSize }, { role = 'producer', ring = nobody } = {}) {
+		this.word = new Int32Array(memory, offset + layout.state, 1);
+		this.#frames = new Int32Array(memory, offset + layout.frames, layout.SLOTS * DESC);
+		this.#overwritten = new Int32Array(memory, offset + layout.frames + layout.frames_overwritten, 2);
+		this.#format = new Int32Array(memory, offset + layout.frames + layout.frames_format_version, 1);
+		this.#slots = [0, 1, 2].map(i => new Uint8Array(memory, offset + slots + i * slotStride, slotSize));
+		this.#ring = ring;
+		const word = Atomics.load(this.word, 0);
+		if (!valid(word))
+			throw failure('EPROTO', 'the state word makes no sense: is the channel still open?');
+		this.#slot = role === 'producer' ? back(word) : front(word);
+		this.#seq = this.#number(newest(word) * DESC + SEQ);
+	}
+
+	#number(place) {
+		return (this.#frames[place] >>> 0) + (this.#frames[place + 1] >>> 0) * HIGH;
+	}
+
+	#check(word, slot) {
+		if (!valid(word) || slot !== this.#slot)
+			throw failure('EPROTO', 'somebody else has swapped, or spoilt the state word: make a new Swap');
+	}
+
+	// Where to write the next frame; references into what was there are stale.
+	begin() {
+		const frames = this.#frames, desc = this.#slot * DESC;
+		Atomics.store(frames, desc + GENERATION, frames[desc + GENERATION] | 1);
+		return this.#slots[this.#slot];
+	}
+
+	publish(bytes, timestamp = 0) {
+		const frames = this.#frames, desc = this.#slot * DESC, seq = ++this.#seq;
+		frames[desc + FLAGS] = 0;
+		frames[desc + SEQ] = seq | 0;
+		frames[desc + SEQ + 1] = seq / HIGH;
+		frames[desc + BYTES] = bytes | 0;
+		frames[desc + BYTES + 1] = bytes / HIGH;
+		frames[desc + TIMESTAMP] = timestamp | 0;
+		frames[desc + TIMESTAMP + 1] = timestamp / HIGH;
+		frames[desc + COOKIE] = frames[desc + COOKIE + 1] = 0;
+		frames[desc + FORMAT] = this.#format[0];
+		Atomics.store(frames, desc + GENERATION, (frames[desc + GENERATION] | 1) + 1);
+		let old = Atomics.load(this.word, 0);
+		for (let tries = 0; tries < TRIES; tries++) {
+			this.#check(old, back(old));
+			const found = Atomics.compareExchange(this.word, 0, old, publishWord(old));
+			if (found === old)
+				return this.#published(old);
+			old = found;
+		}
+		throw failure('EPROTO', 'a peer rewrites the state word without end');
+	}
+
+	#published(old) {
+		this.#slot = middle(old);
+		if (old & FRESH && ++this.#overwritten[0] === 0)
+			this.#overwritten[1]++;
+		if (old & WATCHED || (old & (FRESH | ARMED)) === ARMED)
+			this.#ring();
+		return (old & FRESH) !== 0;
+	}
+
+	// The newest frame, or null: { seq, generation, bytes, timestamp, data }.
+	acquire() {
+		let old = Atomics.load(this.word, 0);
+		for (let tries = 0; tries < TRIES; tries++) {
+			this.#check(old, front(old));
+			if (!(old & FRESH))
+				return null;
+			const found = Atomics.compareExchange(this.word, 0, old, acquireWord(old));
+			if (found === old)
+				return this.#acquired(old);
+			old = found;
+		}
+		throw failure('EPROTO', 'a peer rewrites the state word without end');
+	}
+
+	#acquired(old) {
+		const slot = this.#slot = middle(old), desc = slot * DESC;
+		if (old & PACED)
+			this.#ring();
+		Atomics.notify(this.word, 0);		// channel.forward()
+		const bytes = this.#number(desc + BYTES);
+		if (bytes > this.#slots[slot].length)
+			throw failure('EPROTO', 'the frame claims more bytes than its slot has: mistrust its producer');
+		return {
+			seq: this.#number(desc + SEQ),
+			generation: Atomics.load(this.#frames, desc + GENERATION) >>> 0,
+			bytes,
+			timestamp: this.#number(desc + TIMESTAMP),
+			data: this.#slots[slot],
+		};
+	}
+}
