@@ -100,11 +100,11 @@ int tribuf_resume(struct tribuf *t)
 		return forked_handle();
 	if (h->role != TRIBUF_PRODUCER && h->role != TRIBUF_CONSUMER)
 		return fail(EACCES, "a %s does not swap", role_name(h->role));
-	if (h->news.state & TRIBUF_STATE_GUARDED)
-		return fail(ENOTSUP, "only the kernel swaps the slots of a guarded channel");
 	err = arrive(h);
 	if (err)
 		return err;
+	if (h->guarded)
+		return fail(ENOTSUP, "only the kernel swaps the slots of a guarded channel");
 	word = __atomic_load_n(&h->state->word, __ATOMIC_ACQUIRE);
 	if (!tribuf_word_valid(word))
 		return word_spoilt(word);

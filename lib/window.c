@@ -31,12 +31,12 @@ static int check_window(struct handle *h)
 		return forked_handle();
 	if (h->role == TRIBUF_KEEPER)
 		return fail(EACCES, "a keeper has no frames to look at");
-	if (h->news.state & TRIBUF_STATE_GUARDED)
-		return fail(ENOTSUP, "the slots of a guarded channel are there for their owner of the moment alone: use the library's calls");
 	err = take_geometry(h);
-	if (err == -EAGAIN)
-		return fail(EAGAIN, "nobody has created the channel yet: wait for TRIBUF_GEOMETRY");
-	return err;
+	if (err)
+		return err == -EAGAIN ? fail(EAGAIN, "nobody has created the channel yet: wait for TRIBUF_GEOMETRY") : err;
+	if (h->guarded)
+		return fail(ENOTSUP, "the slots of a guarded channel are there for their owner of the moment alone: use the library's calls");
+	return 0;
 }
 
 int tribuf_window(struct tribuf *handle, struct tribuf_window *window)

@@ -42,6 +42,13 @@ function fixedBuffer(memory) {
 	throw failure('EINVAL', 'memory can grow: make it with initial equal to maximum', TypeError);
 }
 
+function checkWaitOptions(options, known) {
+	checkOptions(options, 'options', known);
+	if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
+		throw invalid('signal', 'an AbortSignal');
+	return options;
+}
+
 function flagsOf(options, role) {
 	const creates = options.create ?? options.slotSize !== undefined;
 	const pending = options.pending ?? (!creates && role !== PRODUCER && role !== layout.KEEPER);
@@ -225,8 +232,9 @@ export class Channel {
 
 	// ---- waiting ----
 
-	wait(events = READY, { signal, timeout } = {}) {
+	wait(events = READY, options = {}) {
 		return new Promise((resolve, reject) => {
+			const { signal, timeout } = checkWaitOptions(options, ['signal', 'timeout']);
 			this.#checkWait(events, timeout);
 			signal?.throwIfAborted();
 			const wait = { events, resolve, reject };
@@ -241,7 +249,7 @@ export class Channel {
 		this.#handle.checkOpen();
 		if (!Number.isInteger(events) || events <= 0 || events & ~EVENTS)
 			throw invalid('events', 'a sum of READY, PEER_GONE, PEER_BACK and GEOMETRY');
-		if (timeout !== undefined && !(timeout >= 0))
+		if (timeout !== undefined && !(typeof timeout === 'number' && timeout >= 0))
 			throw invalid('timeout', 'milliseconds, not negative');
 	}
 
@@ -330,7 +338,8 @@ export class Channel {
 		}
 	}
 
-	async *frames({ signal, follow = false } = {}) {
+	async *frames(options = {}) {
+		const { signal, follow = false } = checkWaitOptions(options, ['signal', 'follow']);
 		let ended = false, turn = performance.now();
 		while (!this.closed) {
 			signal?.throwIfAborted();
@@ -363,7 +372,8 @@ export class Channel {
 	// For workers that have the memory and no handle: each ring of the peer becomes
 	// an Atomics.notify() on the word. The level stays until they have swapped, so we
 	// sleep on the word too; 10 ms, in case they do not notify us.
-	async forward({ signal } = {}) {
+	async forward(options = {}) {
+		const { signal } = checkWaitOptions(options, ['signal']);
 		const { word } = this;
 		try {
 			while (await this.wait(READY, { signal })) {

@@ -64,6 +64,7 @@ export class Handle {
 	// V8 makes a true SharedArrayBuffer over its own memory only: so it is one of
 	// WebAssembly whose pages the addon has replaced by the channel's.
 	get memory() {
+		this.checkOpen();
 		if (!this.#memory) {
 			const pages = this.window.bytes / 65536;
 			if (pages > 65536)

@@ -4,3 +4,4 @@ export { open, imports, Channel, READY, PEER_GONE, PEER_BACK, GEOMETRY } from '.
 export { Frame, Draft } from './frame.js';
 export { Pool } from './pool.js';
 export { Swap, publishWord, acquireWord } from './swap.js';
+export { layout } from './native.js';

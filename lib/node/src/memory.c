@@ -15,7 +15,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+#include <unistd.h>
 
 #define WASM_PAGE	65536u
 
@@ -66,6 +70,57 @@ static void disclaim(const unsigned char *start)
 	free(r);
 }
 
+/* ---- stores that the role has no right to ---- */
+
+static struct sigaction handler_before;
+
+static bool in_a_window(const unsigned char *address)
+{
+	const struct range *r;
+
+	/* This thread does not have the lock: what is done under it touches no window. */
+	if (pthread_mutex_trylock(&ranges_lock))
+		return false;
+	for (r = ranges; r && (address < r->start || address >= r->end); r = r->next)
+		;
+	pthread_mutex_unlock(&ranges_lock);
+	return r;
+}
+
+/*
+ * V8 turns a store by WebAssembly into a trap: its handler then lets the thread go
+ * on elsewhere. A store by JavaScript ends the process, but not without a word.
+ */
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	static const char words[] = "tribuf: a store into a frame that this process may only read: write to a copy(), not to a consumer's view()\n";
+	ucontext_t *interrupted = context;
+	mcontext_t before = interrupted->uc_mcontext;
+	bool ours = in_a_window(info->si_addr);
+
+	if (handler_before.sa_flags & SA_SIGINFO)
+		handler_before.sa_sigaction(sig, info, context);
+	else if (handler_before.sa_handler != SIG_DFL && handler_before.sa_handler != SIG_IGN)
+		handler_before.sa_handler(sig);
+	else
+		signal(sig, SIG_DFL);	/* and fault again */
+	if (ours && !memcmp(&before, &interrupted->uc_mcontext, sizeof(before)) &&
+	    write(STDERR_FILENO, words, sizeof(words) - 1) < 0)
+		return;
+}
+
+static void watch_faults(void)
+{
+	struct sigaction action = { .sa_sigaction = on_fault };
+
+	sigaction(SIGSEGV, NULL, &handler_before);
+	action.sa_mask = handler_before.sa_mask;
+	action.sa_flags = handler_before.sa_flags | SA_SIGINFO;
+	sigaction(SIGSEGV, &action, NULL);
+}
+
+/* ---- windows ---- */
+
 /* window(channel): how much room it takes, and where what is in it */
 napi_value js_window(napi_env napi, napi_callback_info info)
 {
@@ -91,10 +146,12 @@ napi_value js_window(napi_env napi, napi_callback_info info)
 static napi_value map_window(struct channel *c, unsigned char *address, size_t room,
 			     napi_value memory)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	napi_env napi = c->env->napi;
 	struct window *w = calloc(1, sizeof(*w));
 	int err;
 
+	pthread_once(&once, watch_faults);
 	if (!w || napi_create_reference(napi, memory, 1, &w->memory) != napi_ok) {
 		free(w);
 		return fail_with(napi, "ENOMEM", "out of memory");
@@ -156,6 +213,8 @@ void unmount_all(struct channel *c)
 		free(w);
 	}
 }
+
+/* ---- views ---- */
 
 static void nothing_to_free(napi_env napi, void *data, void *hint)
 {

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * The other side of the tests, in C: a program, and compiled for WebAssembly a
+ * module. Both fill and check frames by the same pattern, so that either can be a
+ * peer of the other, or of JavaScript (test/pattern.js).
+ */
+#ifdef __wasm__
+#include <tribuf_wasm.h>
+#define EXPORT(name) __attribute__((export_name(name)))
+#else
+#include <tribuf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#define EXPORT(name)
+#endif
+
+#define STEP	64u		/* bytes between two words of the pattern that are looked at */
+#define SECOND	1000000000ll
+
+static uint32_t pattern(uint64_t seq, uint32_t place)
+{
+	return (uint32_t)seq * 2654435761u + place;
+}
+
+/* Every cache line of the frame has its number in it. */
+static void fill(struct tribuf_frame *frame, uint64_t bytes)
+{
+	uint32_t *words = frame->data, i;
+
+	for (i = 0; i < bytes / 4; i += STEP / 4)
+		words[i] = pattern(frame->seq, i);
+	frame->bytes = bytes;
+}
+
+static int whole(const struct tribuf_frame *frame)
+{
+	const uint32_t *words = frame->data;
+	uint32_t i;
+
+	for (i = 0; i < frame->bytes / 4; i += STEP / 4)
+		if (words[i] != pattern(frame->seq, i))
+			return 0;
+	return !(frame->generation & 1);
+}
+
+/* Publish until frame @last. Its last frame is taken, as all are if @paced. */
+static int produce(struct tribuf *t, uint64_t last, uint64_t bytes, int paced)
+{
+	struct tribuf_frame frame;
+	int err;
+
+	do {
+		err = tribuf_begin(t, &frame);
+		if (err)
+			return err;
+		fill(&frame, bytes);
+		err = tribuf_publish(t, &frame);
+		if (err >= 0 && (paced || frame.seq >= last))
+			err = tribuf_wait(t, TRIBUF_READY, 20 * SECOND) == TRIBUF_READY ? 0 : -1;
+	} while (err >= 0 && frame.seq < last);
+	return err < 0 ? err : 0;
+}
+
+struct tally {
+	uint64_t taken, torn, disordered, late;
+};
+
+/* Take frames until @last came; @late counts waits in which none did, within @patience ns. */
+static int consume(struct tribuf *t, uint64_t last, int64_t patience, struct tally *tally)
+{
+	struct tribuf_frame frame = { .seq = 0 };
+	uint64_t seq = 0;
+	int got;
+
+	while (seq < last) {
+		got = tribuf_acquire(t, &frame);
+		if (got < 0)
+			return got;
+		if (got) {
+			tally->taken++;
+			tally->torn += !whole(&frame);
+			tally->disordered += frame.seq <= seq;
+			seq = frame.seq;
+			continue;
+		}
+		got = tribuf_wait(t, TRIBUF_READY, patience);
+		if (got < 0)
+			return got;
+		tally->late += !got;
+		if (tally->late > 5)
+			return -1;
+	}
+	return 0;
+}
+
+#ifdef __wasm__
+
+static struct tribuf channel;
+static struct tally tally;
+
+EXPORT("open") int module_open(void *window, uint32_t role)
+{
+	return tribuf_wasm_open(&channel, window, role);
+}
+
+EXPORT("produce") int module_produce(uint32_t last, uint32_t bytes, int paced)
+{
+	return produce(&channel, last, bytes, paced);
+}
+
+EXPORT("consume") int module_consume(uint32_t last, uint32_t patience_ms)
+{
+	return consume(&channel, last, patience_ms * 1000000ll, &tally);
+}
+
+/* 0: taken, 1: torn, 2: disordered, 3: late. */
+EXPORT("tally") double module_tally(uint32_t which)
+{
+	return (double)(which == 0 ? tally.taken : which == 1 ? tally.torn :
+			which == 2 ? tally.disordered : tally.late);
+}
+
+/* One frame whose bytes nobody looks at: what a swap costs. */
+EXPORT("publish") int module_publish(uint32_t bytes)
+{
+	struct tribuf_frame frame;
+	int err = tribuf_begin(&channel, &frame);
+
+	if (err)
+		return err;
+	*(uint32_t *)frame.data = (uint32_t)frame.seq;
+	frame.bytes = bytes;
+	return tribuf_publish(&channel, &frame);
+}
+
+EXPORT("publishes") int module_publishes(uint32_t n, uint32_t bytes)
+{
+	int err = 0;
+
+	while (n-- && err >= 0)
+		err = module_publish(bytes);
+	return err;
+}
+
+EXPORT("acquire") double module_acquire(void)
+{
+	struct tribuf_frame frame;
+	int got = tribuf_acquire(&channel, &frame);
+
+	return got > 0 ? (double)frame.seq : got;
+}
+
+EXPORT("store") void module_store(volatile uint32_t *address)
+{
+	*address = 1;
+}
+
+/* Until the number of the frame in hand is stale; -ESTALE then. */
+EXPORT("references") int module_references(void)
+{
+	struct tribuf_frame frame;
+	struct tribuf_gen_index reference;
+	void *pointer;
+	int err = tribuf_begin(&channel, &frame);
+
+	if (!err)
+		err = tribuf_ref(&channel, (char *)frame.data + 8, &reference);
+	if (!err)
+		err = tribuf_deref(&channel, reference, 8, &pointer);
+	if (!err && pointer != (char *)frame.data + 8)
+		return -1;
+	if (!err)
+		err = tribuf_publish(&channel, &frame) < 0;
+	return err ? err : tribuf_deref(&channel, reference, 8, &pointer);
+}
+
+#else
+
+static int fail(const char *what)
+{
+	fprintf(stderr, "peer: %s: %s\n", what, tribuf_explain());
+	return 1;
+}
+
+static int run_producer(int argc, char **argv)
+{
+	struct tribuf *t;
+	uint64_t slot = argc > 5 ? strtoull(argv[5], NULL, 0) : strtoull(argv[4], NULL, 0);
+
+	if (tribuf_open_producer(&t, argv[2], slot))
+		return fail("open");
+	puts("open");
+	fflush(stdout);
+	if (produce(t, strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0), argc > 6))
+		return fail("produce");
+	tribuf_close(t);
+	return 0;
+}
+
+static int run_consumer(char **argv)
+{
+	struct tally tally = { 0 };
+	struct tribuf *t;
+	int err;
+
+	if (tribuf_open_consumer(&t, argv[2]))
+		return fail("open");
+	puts("open");
+	fflush(stdout);
+	while (tribuf_wait(t, TRIBUF_READY, 20 * SECOND) == 0)
+		;
+	err = consume(t, strtoull(argv[3], NULL, 0), 2 * SECOND, &tally);
+	printf("{\"taken\":%llu,\"torn\":%llu,\"disordered\":%llu,\"late\":%llu,\"error\":%d}\n",
+	       (unsigned long long)tally.taken, (unsigned long long)tally.torn,
+	       (unsigned long long)tally.disordered, (unsigned long long)tally.late, err);
+	if (err)
+		return fail("consume");
+	tribuf_close(t);
+	return 0;
+}
+
+/*
+ * peer produce NAME LAST BYTES [SLOT [paced]] | consume NAME LAST; prints "open" once
+ * it is attached, the consumer its tally at the end.
+ */
+int main(int argc, char **argv)
+{
+	if (argc >= 5 && !strcmp(argv[1], "produce"))
+		return run_producer(argc, argv);
+	if (argc >= 4 && !strcmp(argv[1], "consume"))
+		return run_consumer(argv);
+	fprintf(stderr, "usage: peer produce NAME LAST BYTES [SLOT [paced]] | consume NAME LAST\n");
+	return 2;
+}
+
+#endif
