@@ -18,7 +18,7 @@ MODDIR   = $(CURDIR)/build/$(RELEASE)
 KBUILD   = $(MAKE) -C $(KDIR) M=$(MODDIR) CONFIG_DEBUG_INFO_BTF_MODULES= \
 	$(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
 
-.PHONY: all modules modules-if-possible lib tools selftests node node-if-possible install clean \
+.PHONY: all modules modules-if-possible lib tools selftests node node-if-possible node-tests install clean \
 	check check-all demo soak figures coverage help
 
 all: lib tools selftests node-if-possible modules-if-possible
@@ -67,7 +67,7 @@ tools: lib
 selftests: lib
 	+@$(MAKE) --no-print-directory -C selftests OUTPUT=$(OUTPUT)
 
-node node-if-possible: lib
+node node-if-possible node-tests: lib
 	+@$(MAKE) --no-print-directory -C lib/node OUTPUT=$(OUTPUT) $@
 
 install: lib tools

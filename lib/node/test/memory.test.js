@@ -53,6 +53,7 @@ test('nothing is copied: the same physical pages in C, JavaScript and WebAssembl
 	instantiate(consumer, 'consumer');
 	consumer.waitSync(READY, 10000);
 	const { slots } = consumer.window();
+	Atomics.load(consumer.word, 0);
 	new Uint8Array(consumer.memory, slots, 3 * 16384).forEach(() => {});
 	const file = name.startsWith('shm:') ? `tribuf.${name.slice(4)}` : '/dev/tribuf';
 	const pages = map => pagemap(map.pid, map.start, (map.end - map.start) / 4096);
