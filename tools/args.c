@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /* Messages, and the command line: sizes, counts, seconds. */
+#include <getopt.h>
 #include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
@@ -54,6 +55,24 @@ int help_or_usage(int option)
 	}
 	fprintf(stderr, "try 'tribuf %s --help'\n", current->name);	/* getopt said the rest */
 	return EXIT_USAGE;
+}
+
+int parse_json_only(int argc, char **argv, bool *as_json)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	*as_json = false;
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (option != 'j')
+			return help_or_usage(option);
+		*as_json = true;
+	}
+	return GO_ON;
 }
 
 static int exit_status(int err)

@@ -55,29 +55,22 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	return __real_ioctl(fd, request, argument);
 }
 
-int __wrap_fcntl(int fd, int command, ...)
-{
-	va_list args;
-	void *argument;
-
-	va_start(args, command);
-	argument = va_arg(args, void *);
-	va_end(args);
-	made.other++;
-	return __real_fcntl(fd, command, argument);
+/* Two names of one function: libc's headers say which of them the library calls. */
+#define WRAP_FCNTL(name)						\
+int __wrap_##name(int fd, int command, ...)				\
+{									\
+	va_list args;							\
+	void *argument;							\
+									\
+	va_start(args, command);					\
+	argument = va_arg(args, void *);				\
+	va_end(args);							\
+	made.other++;							\
+	return __real_##name(fd, command, argument);			\
 }
 
-int __wrap_fcntl64(int fd, int command, ...)
-{
-	va_list args;
-	void *argument;
-
-	va_start(args, command);
-	argument = va_arg(args, void *);
-	va_end(args);
-	made.other++;
-	return __real_fcntl64(fd, command, argument);
-}
+WRAP_FCNTL(fcntl)
+WRAP_FCNTL(fcntl64)
 
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
 {

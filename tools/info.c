@@ -204,19 +204,12 @@ static int show(const char *name, bool as_json)
 
 static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	bool as_json = false;
-	int option;
+	bool as_json;
+	int status;
 
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		if (option != 'j')
-			return help_or_usage(option);
-		as_json = true;
-	}
+	status = parse_json_only(argc, argv, &as_json);
+	if (status != GO_ON)
+		return status;
 	if (argc - optind != 1)
 		return usage_error(argc == optind ? "which channel?" : "too many arguments");
 	return show(argv[optind], as_json);

@@ -142,20 +142,13 @@ static int list_both(struct json *json)
 
 static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct json json = { .out = stdout };
-	bool as_json = false;
-	int option, status;
+	bool as_json;
+	int status;
 
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		if (option != 'j')
-			return help_or_usage(option);
-		as_json = true;
-	}
+	status = parse_json_only(argc, argv, &as_json);
+	if (status != GO_ON)
+		return status;
 	if (argc != optind)
 		return usage_error("too many arguments");
 	if (!as_json)

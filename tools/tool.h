@@ -39,6 +39,9 @@ void command_is(const struct command *command);
 __attribute__((format(printf, 1, 2))) void complain(const char *format, ...);
 __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);
 int help_or_usage(int option);		/* for getopt_long's '?', ':' and our 'h' */
+#define GO_ON	(-1)			/* no exit status */
+/* Of a command with no option but --json: GO_ON, or the status to exit with. */
+int parse_json_only(int argc, char **argv, bool *as_json);
 int channel_failed(int err, const char *doing, const char *name);
 int parse_size(const char *text, const char *what, uint64_t *size);
 int parse_count(const char *text, const char *what, uint64_t *count);
