@@ -600,12 +600,13 @@ static void create_till_death(struct shared *shared, const char *name)
 
 TEST_F_TIMEOUT(lib_stress, creator_killed_at_any_moment_is_in_nobodys_way, 300)
 {
-	unsigned long kills = scaled_by_kind(200), i, late = 0;
+	unsigned long kills = scaled_by_kind(200), i;
+	uint64_t worst = 0;
 
 	for (i = 0; i < kills; i++) {
 		struct tribuf *p, *c;
 		struct tribuf_frame frame;
-		uint64_t start;
+		uint64_t start, took;
 		pid_t pid;
 
 		self->shared->ready = 0;
@@ -614,10 +615,11 @@ TEST_F_TIMEOUT(lib_stress, creator_killed_at_any_moment_is_in_nobodys_way, 300)
 							      __ATOMIC_ACQUIRE)));
 		sleep_ns(chance(&self->random) % NS_PER_MS);
 		slay(pid);
-		start = now();
+		start = now() - held_back();
 		/* With another geometry: whatever is left binds nobody. */
 		ASSERT_EQ(0, open_producer(&p, self->name, 2 * SLOT));
-		late += now() - start > 150 * NS_PER_MS;
+		took = now() - held_back() - start;
+		worst = took > worst ? took : worst;
 		ASSERT_EQ(0, tribuf_open_consumer(&c, self->name));
 		ASSERT_EQ(0, tribuf_acquire(c, &frame));
 		ASSERT_EQ(1, lib_publish(p));
@@ -625,8 +627,9 @@ TEST_F_TIMEOUT(lib_stress, creator_killed_at_any_moment_is_in_nobodys_way, 300)
 		tribuf_close(p);
 		tribuf_close(c);
 	}
-	/* But for those that a busy machine preempted. */
-	EXPECT_GE(kills / 10, late);
+	fprintf(stderr, "# the slowest of %lu successors took %llu us\n", kills,
+		(unsigned long long)(worst / 1000));
+	EXPECT_GE(150 * NS_PER_MS, worst);
 }
 
 /* ---- two at once ---- */
