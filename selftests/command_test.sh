@@ -66,6 +66,8 @@ limit() { timeout $((20 * patience)) "$@"; }	# for what should not block at all
 lines() { seq 1000000 99999999 | head -c "$1" || true; }	# unlike blocks, no end of them
 non_empty() { [ -s "$1" ]; }
 
+whatever_the_backend() { [ "$BACKEND" = shm ] || skip 'the same on every backend: BACKEND=shm runs it'; }
+
 # One file from pub --paced to sub, both checked.
 transfer() { # FRAME-SIZE
 	"$TRIBUF" sub "$ch" "$dir/copy" --stats="$dir/sub.json" --json --timeout $((60 * patience)) 2>"$dir/err" &
@@ -470,6 +472,7 @@ test_joins_a_channel_with_larger_slots() {
 
 test_usage_errors() {
 	local line
+	whatever_the_backend
 	while read -r line; do
 		# shellcheck disable=SC2086  # words on purpose
 		expect 2 "$TRIBUF" $line </dev/null
@@ -516,6 +519,7 @@ test_usage_errors() {
 
 test_help_and_manual_agree() {
 	local command manual section commands
+	whatever_the_backend
 	manual=$(<tools/tribuf.1) manual=${manual//\\-/-}
 	expect 0 "$TRIBUF" --help
 	commands=$(sed -n '/^  pub /,/^$/s/^  \([a-z]*\) .*/\1/p' "$dir/out")
@@ -585,6 +589,7 @@ test_counted_system_calls_are_those_made() {
 # calls.c counts at the functions in WRAPPED; the library must have no other way.
 test_library_enters_the_kernel_only_where_it_is_counted() {
 	local archive wrapped others
+	whatever_the_backend
 	command -v nm >/dev/null || skip 'no nm'
 	archive=$(dirname "$TRIBUF")/../lib/libtribuf.a
 	[ -e "$archive" ] || skip 'libtribuf.a is not there'
@@ -702,37 +707,55 @@ end_group() { # PID OF ITS FIRST PROCESS
 	kill -KILL -- "-$1"
 } 2>/dev/null
 
-run() { # TEST...: each in a shell of its own, with a folder and a channel
-	local test status passed=0 failed=0 skipped=0 i=0 dir ch from pid
-	echo "TAP version 13"
-	echo "1..$#"
-	for test; do
-		dir=$(mktemp -d) ch=${prefix}command-test-$$-$((++i))
-		from=$SECONDS
-		set -m		# a process group for the test and all that it starts
-		"$test" &
-		pid=$!
-		{ sleep $((200 * patience)); echo "# longer than $((200 * patience)) s" >&2; kill -TERM -- -$pid; } >/dev/null &
-		set +m
-		wait $pid 2>/dev/null
-		status=$?
-		kill -TERM -- -$! 2>/dev/null
-		end_group $pid
-		[ $((SECONDS - from)) -lt 10 ] || echo "# ${test#test_}: $((SECONDS - from)) s"
-		case $status in
-		0) echo "ok $i ${test#test_}"; passed=$((passed + 1)) ;;
-		4) echo "ok $i ${test#test_} # SKIP $(cat "$dir/skip")"; skipped=$((skipped + 1)) ;;
-		*) echo "not ok $i ${test#test_}"; failed=$((failed + 1)) ;;
-		esac
-		rm -rf "$dir"
-	done
-	echo "# Totals: pass:$passed fail:$failed xfail:0 xpass:0 skip:$skipped error:0 ($BACKEND)"
-	[ $failed = 0 ]
+run_test() { # NUMBER TEST: in a process group, with a folder and a channel of its own
+	local i=$1 test=$2 from=$SECONDS status=0 dir ch pid
+	dir=$(mktemp -d) ch=${prefix}command-test-$$-$i
+	set -m
+	"$test" &
+	pid=$!
+	{ sleep $((200 * patience)); echo "# longer than $((200 * patience)) s" >&2; kill -TERM -- -$pid; } >/dev/null &
+	set +m
+	wait $pid 2>/dev/null
+	status=$?
+	kill -TERM -- -$! 2>/dev/null
+	end_group $pid
+	[ $((SECONDS - from)) -lt 10 ] || echo "# ${test#test_}: $((SECONDS - from)) s"
+	case $status in
+	0) echo "ok $i ${test#test_}" ;;
+	4) echo "ok $i ${test#test_} # SKIP $(cat "$dir/skip")" ;;
+	*) echo "not ok $i ${test#test_}" ;;
+	esac
+	rm -rf "$dir"
 }
 
-# Those that unload the module and look for what is left come last.
-all=$(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p' |
-	grep -v -e load -e nothing_is_left)
-# shellcheck disable=SC2086,SC2046  # words on purpose
-run $(for name; do echo "test_${name#test_}"; done | grep . ||
-	echo $all test_unload_says_who_uses_it test_load_and_unload test_load_says_why_it_cannot test_nothing_is_left)
+run_tests() { # JOBS TEST...: so many at once
+	local jobs=$1 test
+	shift
+	for test; do
+		[ "$(jobs -pr | wc -l)" -lt "$jobs" ] || wait -n
+		number=$((number + 1))
+		run_test $number "$test" >"$said/$number" 2>&1 &
+	done
+	wait
+}
+
+said=$(mktemp -d)
+trap 'rm -rf "$said"' EXIT
+number=0
+named=$(for name; do echo "test_${name#test_}"; done)
+# These load and unload the module, or look at what others have left: alone, at the end.
+alone='test_doctor test_unload_says_who_uses_it test_load_and_unload test_load_says_why_it_cannot test_nothing_is_left'
+beside=$(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p' | grep -vxF "${alone// /$'\n'}")
+# shellcheck disable=SC2086  # words on purpose
+if [ -n "$named" ]; then
+	run_tests 1 $named
+else
+	run_tests "$(nproc)" $beside
+	run_tests 1 $alone
+fi
+echo "TAP version 13"
+echo "1..$number"
+cat $(seq -f "$said/%g" "$number")
+count() { cat "$said"/* | grep -cE "$1"; }
+echo "# Totals: pass:$(count '^ok [^#]*$') fail:$(count '^not ok') xfail:0 xpass:0 skip:$(count '^ok .*# SKIP') error:0 ($BACKEND)"
+! grep -q '^not ok' "$said"/*
