@@ -3,8 +3,8 @@
  * Each call by which the library asks the system for something is made to fail
  * in turn, until one run needs no failure any more: what the library then returns
  * is an error, explained, or success without what failed; nothing is lost, and
- * afterwards everything works. The linker puts our functions between (--wrap, see
- * the Makefile).
+ * afterwards everything works. Likewise, another process gets in between before
+ * each of them. The linker puts our functions there (--wrap, see the Makefile).
  */
 #include "lib.h"
 
@@ -16,11 +16,17 @@
 /* ---- calls that fail when told to ---- */
 
 static unsigned long countdown;	/* to the call that fails; 0: none does */
+static int rival = -1;		/* or, before which this pipe is told: none fails then */
 
 static bool fails(int error)
 {
 	if (!countdown || --countdown)
 		return false;
+	if (rival >= 0) {
+		(void)!write(rival, "x", 1);
+		sleep_ms(5);
+		return false;
+	}
 	errno = error;
 	return true;
 }
@@ -306,6 +312,57 @@ FAULTS_OF(listing, list)
 TEST_F(fault, closing)
 {
 	fail_each_call(_metadata, self, close_again);
+}
+
+/* Creates the channel too, as soon as it is told; 0 or an error, and holds on to it. */
+static pid_t rival_creator(const scene *s, const int go[2], int told)
+{
+	return in_child({
+		struct tribuf *t;
+		int err;
+
+		close(go[1]);
+		child_must(read(go[0], &(char){ 0 }, 1) == 1);
+		err = open_as(&t, other_name(s), TRIBUF_PRODUCER, TRIBUF_CREATE | TRIBUF_EXCL, SLOT);
+		child_must(write(told, &err, sizeof(err)) == sizeof(err));
+		while (read(go[0], &(char){ 0 }, 1) > 0)
+			;
+		tribuf_close(t);
+	});
+}
+
+/* Whatever creator comes in between, before whichever call: one of them has the channel. */
+TEST_F(fault, a_rival_before_each_call_of_a_creator)
+{
+	bool met = true;
+
+	for (unsigned long n = 1; met; n++) {
+		int go[2], told[2], mine, theirs = 0;
+		pid_t child;
+
+		ASSERT_EQ(0, pipe(go));
+		ASSERT_EQ(0, pipe(told));
+		child = rival_creator(self, go, told[1]);
+		rival = go[1];
+		countdown = n;
+		mine = open_as(&self->handle, other_name(self), TRIBUF_PRODUCER,
+			       TRIBUF_CREATE | TRIBUF_EXCL, SLOT);
+		met = !countdown;
+		countdown = 0;
+		rival = -1;
+		/* A second word is not read before the first was answered. */
+		ASSERT_EQ(1, write(go[1], "x", 1));
+		ASSERT_EQ(sizeof(theirs), read(told[0], &theirs, sizeof(theirs)));
+		EXPECT_TRUE((!mine && theirs == -EEXIST) || (mine == -EEXIST && !theirs))
+			TH_LOG("call %lu: %d here, %d there", n, mine, theirs);
+		clear(self);
+		close(go[1]);
+		EXPECT_EQ(0, ended(child));
+		close(go[0]);
+		close(told[0]);
+		close(told[1]);
+		EXPECT_TRUE(channel_is_gone(other_name(self)));
+	}
 }
 
 /* Sets are for channels of the device. */
