@@ -166,6 +166,7 @@ struct tribuf_channel {
  * @ended: (written under @lock and wq.lock) the role is over
  * @owned: the slot that this handle may map of a guarded channel, or TRIBUF_OWNED_NONE. Written
  *	under @lock, taken away under @guard_lock too; how faults read it: guard.c
+ * @slots_at: guarded: address of slot 0 in the newest mapping of slots; 0: none. A hint
  * @guard_lock: a 2 MiB entry being set, against @owned being taken away
  * @taken: observer: number of the newest frame it took
  * @seen: tribuf_channel.changes at this handle's last INFO
@@ -185,6 +186,7 @@ struct tribuf_handle {
 	struct mutex lock;		/* swaps by the kernel, @ended */
 	bool ended;
 	u32 owned;
+	unsigned long slots_at;
 	spinlock_t guard_lock;		/* see guard.c */
 	atomic64_t taken;
 	u32 seen;
@@ -247,6 +249,8 @@ extern const struct vm_operations_struct tribuf_guard_vm_ops;
 bool tribuf_guard_supported(void);
 void tribuf_guard_give(struct tribuf_handle *handle, u32 slot);
 void tribuf_guard_take(struct tribuf_handle *handle);
+void tribuf_guard_mapped(struct tribuf_handle *handle, const struct vm_area_struct *vma);
+void tribuf_guard_map_ahead(struct tribuf_handle *handle);
 
 /* channel.c: the object, its geometry, its peers */
 extern atomic_long_t tribuf_channels_live;

@@ -19,10 +19,15 @@
  * NONE. The swap never waits for a fault in progress: that one may sleep for
  * memory in a cgroup that has none.
  *
+ * A slot that is small is mapped ahead, by the swap that gives it: there a fault
+ * would cost more than its work. That is a fault by other means, with the same look
+ * under the PTE lock, and gives up whenever it would have to wait for mmap_lock.
+ *
  * A 2 MiB entry is set by the core under a lock of its own choice, so there the
  * look and the setting share @guard_lock, under which nothing sleeps.
  */
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 
 #include "channel.h"
 #include "compat.h"
@@ -48,6 +53,17 @@ struct tribuf_guard_fault {
 	unsigned long index;
 };
 
+/* Slots with fewer pages are mapped ahead: none of them has a 2 MiB entry. */
+#define TRIBUF_AHEAD_PAGES	PTRS_PER_PTE
+
+/* From the page at @addr on, which is of the slot, in the order of its pages. */
+static struct page *const *tribuf_guard_pages(const struct tribuf_guard_fault *fault,
+					      unsigned long addr)
+{
+	return &fault->slots->page[fault->slot * fault->slots->slot_pages + fault->index +
+				   ((addr - fault->start) >> PAGE_SHIFT)];
+}
+
 bool tribuf_guard_supported(void)
 {
 	return IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL);
@@ -71,7 +87,7 @@ void tribuf_guard_take(struct tribuf_handle *handle)
 	spin_lock(&handle->guard_lock);
 	WRITE_ONCE(handle->owned, TRIBUF_OWNED_NONE);
 	spin_unlock(&handle->guard_lock);
-	smp_mb();	/* pairs with tribuf_guard_set_pte() */
+	smp_mb();	/* pairs with tribuf_guard_set_ptes() */
 	unmap_mapping_range(handle->inode->i_mapping,
 			    geometry->slots_offset + slot * geometry->slot_stride,
 			    geometry->slot_stride, 1);
@@ -102,27 +118,44 @@ static bool tribuf_guard_locate(struct vm_fault *vmf, struct tribuf_guard_fault 
 	return READ_ONCE(handle->owned) == slot;
 }
 
-/* Called under the PTE lock for each entry of the slot. */
-static int tribuf_guard_set_pte(pte_t *pte, unsigned long addr, void *data)
+/*
+ * Called under the PTE lock for the first entry of a page table that is to be set:
+ * sets all that the slot has in it.
+ */
+static int tribuf_guard_set_ptes(pte_t *pte, unsigned long addr, void *data)
 {
 	const struct tribuf_guard_fault *fault = data;
-	unsigned long index = fault->index + ((addr - fault->start) >> PAGE_SHIFT);
-	struct page *page = fault->slots->page[fault->slot * fault->slots->slot_pages + index];
+	struct page *const *page = tribuf_guard_pages(fault, addr);
+	unsigned long end = min(fault->end, (addr & PMD_MASK) + PMD_SIZE);
 	pte_t entry;
 
-	/* Once per page table is enough. */
-	if (addr == fault->start || !(addr & ~PMD_MASK))
-		smp_mb();	/* pairs with tribuf_guard_take() */
+	smp_mb();	/* pairs with tribuf_guard_take() */
 	if (READ_ONCE(fault->handle->owned) != fault->slot)
 		return -EACCES;
-	if (!pte_none(ptep_get(pte)))
-		return 0;
-	entry = pte_mkspecial(pfn_pte(page_to_pfn(page), fault->vma->vm_page_prot));
-	entry = pte_mkyoung(entry);
-	if (fault->vma->vm_flags & VM_WRITE)
-		entry = pte_mkdirty(entry);
-	set_pte_at(fault->vma->vm_mm, addr, pte, entry);
+	for (; addr < end; addr += PAGE_SIZE, pte++, page++) {
+		if (!pte_none(ptep_get(pte)))
+			continue;
+		entry = pte_mkspecial(pfn_pte(page_to_pfn(*page), fault->vma->vm_page_prot));
+		entry = pte_mkyoung(entry);
+		if (fault->vma->vm_flags & VM_WRITE)
+			entry = pte_mkdirty(entry);
+		set_pte_at(fault->vma->vm_mm, addr, pte, entry);
+	}
 	return 0;
+}
+
+/* One call per page table: what calls back for each entry takes longer than the work. */
+static int tribuf_guard_map(struct tribuf_guard_fault *fault)
+{
+	unsigned long addr = fault->start;
+	int err = 0;
+
+	while (!err && addr < fault->end) {
+		err = apply_to_page_range(fault->vma->vm_mm, addr, PAGE_SIZE,
+					  tribuf_guard_set_ptes, fault);
+		addr = (addr & PMD_MASK) + PMD_SIZE;
+	}
+	return err;
 }
 
 static vm_fault_t tribuf_guard_refuse(const struct tribuf_guard_fault *fault)
@@ -162,14 +195,43 @@ static vm_fault_t tribuf_guard_fault(struct vm_fault *vmf)
 	tribuf_guard_clamp(vmf, &fault);
 	if (pmd_leaf(READ_ONCE(*vmf->pmd)))
 		return VM_FAULT_NOPAGE;		/* another thread was faster */
-	err = apply_to_page_range(fault.vma->vm_mm, fault.start, fault.end - fault.start,
-				  tribuf_guard_set_pte, &fault);
+	err = tribuf_guard_map(&fault);
 	if (err == -ENOMEM)
 		return VM_FAULT_OOM;
 	return err ? tribuf_guard_refuse(&fault) : VM_FAULT_NOPAGE;
 }
 
 #if COMPAT_PMD_PFNMAP
+/* Entries that one fault sets at most beside its own, with @guard_lock held. */
+#define TRIBUF_PIECES_AROUND	64
+
+/*
+ * The pieces behind the one that was touched and mapped, as far as they are in the
+ * same table of entries: so that a slot needs one fault, not one per 2 MiB.
+ */
+static void tribuf_guard_map_behind(const struct vm_fault *vmf,
+				    const struct tribuf_guard_fault *fault)
+{
+	unsigned long addr = (vmf->address & PMD_MASK) + PMD_SIZE;
+	unsigned long end = min3(fault->end, (vmf->address & PUD_MASK) + PUD_SIZE,
+				 addr + TRIBUF_PIECES_AROUND * PMD_SIZE);
+	unsigned long index = fault->index + ((addr - fault->start) >> PAGE_SHIFT);
+	pmd_t *pmd = vmf->pmd + 1;
+
+	for (; addr + PMD_SIZE <= end; addr += PMD_SIZE, pmd++) {
+		struct vm_fault next = {
+			.vma = vmf->vma, .address = addr, .pmd = pmd, .flags = vmf->flags,
+		};
+
+		if (!pmd_none(READ_ONCE(*pmd)) ||
+		    !tribuf_slots_contiguous(fault->slots, fault->slot, index) ||
+		    compat_insert_pmd(&next, *tribuf_guard_pages(fault, addr),
+				      vmf->flags & FAULT_FLAG_WRITE) != VM_FAULT_NOPAGE)
+			break;
+		index += PTRS_PER_PTE;
+	}
+}
+
 /* The 2 MiB around the address, if the slot has them in one piece and so is mapped. */
 static vm_fault_t tribuf_guard_huge_fault(struct vm_fault *vmf, unsigned int order)
 {
@@ -191,10 +253,58 @@ static vm_fault_t tribuf_guard_huge_fault(struct vm_fault *vmf, unsigned int ord
 	spin_lock(&fault.handle->guard_lock);
 	if (fault.handle->owned == fault.slot)
 		ret = compat_insert_pmd(vmf, page, vmf->flags & FAULT_FLAG_WRITE);
+	if (ret == VM_FAULT_NOPAGE)
+		tribuf_guard_map_behind(vmf, &fault);
 	spin_unlock(&fault.handle->guard_lock);
 	return ret == VM_FAULT_SIGBUS ? tribuf_guard_refuse(&fault) : ret;
 }
 #endif
+
+/* A mapping of slots was made: where slot 0 is, or would be. A hint. */
+void tribuf_guard_mapped(struct tribuf_handle *handle, const struct vm_area_struct *vma)
+{
+	u64 offset = (u64)vma->vm_pgoff << PAGE_SHIFT;
+
+	WRITE_ONCE(handle->slots_at,
+		   vma->vm_start - (offset - handle->channel->geometry->slots_offset));
+}
+
+/* The slot that @handle owns, where @vma has it. mmap_lock is held. */
+static void tribuf_guard_fault_ahead(struct tribuf_handle *handle, struct vm_area_struct *vma,
+				     unsigned long addr)
+{
+	struct vm_fault vmf = {
+		.vma = vma,
+		.address = addr,
+		.pgoff = linear_page_index(vma, addr),
+	};
+	struct tribuf_guard_fault fault;
+
+	/* The hint may be old, and of another process's memory than ours. */
+	if (vma->vm_ops != &tribuf_guard_vm_ops || vma->vm_file->private_data != handle ||
+	    !(vma->vm_flags & VM_READ) || !tribuf_guard_locate(&vmf, &fault))
+		return;
+	tribuf_guard_map(&fault);
+}
+
+/* After a swap, without any lock: the slot that it gave, if it is small and easy to map. */
+void tribuf_guard_map_ahead(struct tribuf_handle *handle)
+{
+	const struct tribuf_channel *channel = handle->channel;
+	unsigned long addr = READ_ONCE(handle->slots_at);
+	u32 slot = READ_ONCE(handle->owned);
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+
+	if (!addr || !mm || slot == TRIBUF_OWNED_NONE ||
+	    channel->slots->slot_pages >= TRIBUF_AHEAD_PAGES || !mmap_read_trylock(mm))
+		return;
+	addr += slot * channel->geometry->slot_stride;
+	vma = vma_lookup(mm, addr);
+	if (vma)
+		tribuf_guard_fault_ahead(handle, vma, addr);
+	mmap_read_unlock(mm);
+}
 
 const struct vm_operations_struct tribuf_guard_vm_ops = {
 	.fault = tribuf_guard_fault,

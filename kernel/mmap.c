@@ -175,6 +175,7 @@ int tribuf_mmap(struct file *file, struct vm_area_struct *vma)
 		if (COMPAT_PMD_PFNMAP)
 			set |= VM_HUGEPAGE;	/* without it the core asks for no 2 MiB entry */
 		vma->vm_ops = &tribuf_guard_vm_ops;
+		tribuf_guard_mapped(handle, vma);
 	}
 	compat_vm_flags_mod(vma, set, clear);
 	return 0;

@@ -188,6 +188,8 @@ int tribuf_take(struct tribuf_handle *handle, struct tribuf_acquired *frame)
 	else if (!err)
 		err = -EACCES;
 	mutex_unlock(&handle->lock);
+	if (!err && handle->channel->guarded && handle->role == TRIBUF_CONSUMER)
+		tribuf_guard_map_ahead(handle);
 	return err;
 }
 
@@ -290,5 +292,7 @@ long tribuf_publish(struct tribuf_handle *handle, struct tribuf_publish_args *ar
 	mutex_lock(&handle->lock);
 	err = tribuf_publish_locked(handle, args);
 	mutex_unlock(&handle->lock);
+	if (!err && handle->channel->guarded)
+		tribuf_guard_map_ahead(handle);
 	return err;
 }
