@@ -116,8 +116,6 @@ static int explain_mismatch(int fd, const char *name, const struct tribuf_option
 
 	if (!name || !find(fd, name, &entry))
 		return fail(EINVAL, "the options do not go together, or the channel has another geometry: see tribuf_open(3)");
-	if (o->slot_size && entry.slot_size && o->slot_size != entry.slot_size)
-		return other_slot_size(name, entry.slot_size, o->slot_size);
 	if (o->flags & TRIBUF_GUARDED && !(entry.state & TRIBUF_STATE_GUARDED))
 		return fail(EINVAL, "channel '%s' is not guarded: open it without TRIBUF_GUARDED, or replace it (TRIBUF_REPLACE, as producer)",
 			    name);
@@ -125,6 +123,8 @@ static int explain_mismatch(int fd, const char *name, const struct tribuf_option
 	    entry.state & TRIBUF_STATE_GUARDED)
 		return fail(EINVAL, "channel '%s' is guarded: open it with TRIBUF_GUARDED, or without TRIBUF_CREATE to join either kind",
 			    name);
+	if (o->slot_size && entry.slot_size && o->slot_size != entry.slot_size)
+		return other_slot_size(name, entry.slot_size, o->slot_size);
 	return fail(EINVAL, "channel '%s' exists with another granule, or the options do not go together: see tribuf_open(3)",
 		    name);
 }

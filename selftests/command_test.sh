@@ -349,6 +349,69 @@ test_non_blocking_output() {
 	cmp "$dir/data" "$dir/copy" || fail "the copy differs"
 }
 
+test_guarded_file_arrives_whole() {
+	if [ "$BACKEND" = shm ]; then
+		expect 1 "$TRIBUF" pub "$ch" --guarded </dev/null
+		says 'no memory can be guarded without the kernel'
+		return
+	fi
+	lines 600K >"$dir/data"
+	"$TRIBUF" sub "$ch" "$dir/copy" --timeout $((60 * patience)) &	# before there is any kind
+	until_true has_consumer
+	expect 0 "$TRIBUF" pub "$ch" "$dir/data" --guarded --paced --frame-size 64K
+	ended $! 0
+	cmp "$dir/data" "$dir/copy" || fail "the copy differs"
+	# To an observer too, who copies by the kernel, with every byte checked.
+	"$TRIBUF" sub "$ch" --observe --verify --stats="$dir/sub.json" --json &
+	until_true listed '"observers":1'
+	expect 0 "$TRIBUF" pub "$ch" --guarded --pattern --mixed --rate 500 --count 20
+	ended $! 0
+	is "$dir/sub.json" torn 0
+	is "$dir/sub.json" last 20
+}
+
+test_guarded_is_what_one_gets_or_nothing() {
+	local keeper
+	[ "$BACKEND" = device ] || skip "shm cannot guard: see the test before"
+	"$TRIBUF" create "$ch" --slot-size 4K --guarded >"$dir/line" &
+	keeper=$!
+	until_true non_empty "$dir/line"
+	listed '"guarded":true' || fail "not listed as guarded: $("$TRIBUF" ls --json)"
+	"$TRIBUF" ls | grep -q "^$ch .*guarded" || fail "ls: $("$TRIBUF" ls)"
+	expect 0 "$TRIBUF" info "$ch"
+	grep -q '^ *state .*guarded' "$dir/out" || fail "info: $(cat "$dir/out")"
+	echo plain | "$TRIBUF" pub "$ch" || fail "a plain producer could not join"
+	[ "$("$TRIBUF" sub "$ch")" = plain ] || fail "a plain consumer could not join"
+	expect 1 "$TRIBUF" create "$ch" --slot-size 4K
+	says 'is guarded'
+	kill -TERM $keeper
+	ended $keeper 0
+	"$TRIBUF" create "$ch" --slot-size 4K >"$dir/line2" &
+	keeper=$!
+	until_true non_empty "$dir/line2"
+	expect 1 "$TRIBUF" pub "$ch" --guarded </dev/null
+	says 'is not guarded'
+	kill -TERM $keeper
+	ended $keeper 0
+}
+
+test_example_runs_on_both_kinds() {
+	local kind events=${TRIBUF%/bin/*}/examples/events pid
+	[ "$BACKEND" = device ] || skip "shm has no descriptor for an event loop"
+	[ -x "$events" ] || skip "$events is not built"
+	for kind in --quiet --guarded; do	# the former says nothing of a kind
+		"$events" "$ch" >"$dir/events$kind" &
+		pid=$!
+		until_true has_consumer
+		lines 300K >"$dir/data"
+		expect 0 "$TRIBUF" pub "$ch" "$dir/data" $kind --paced --frame-size 64K
+		until_true grep -q 'producer has left' "$dir/events$kind"
+		kill -TERM $pid
+		ended $pid 143
+		[ "$(grep -c 'frame [1-5]: ' "$dir/events$kind")" = 5 ] || fail "$kind: $(cat "$dir/events$kind")"
+	done
+}
+
 test_create_holds_the_newest_frame() {
 	local keeper
 	expect 2 "$TRIBUF" create "$ch"

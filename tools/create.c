@@ -16,6 +16,7 @@ static const char help[] =
 	"      --granule SIZE    step of a reference's index, a power of two (default 8)\n"
 	"      --mode MODE       permissions, octal (default 600); the umask applies\n"
 	"      --excl            fail if there is a channel of that name\n"
+	"      --guarded         the kernel keeps each side out of the slots of the other\n"
 	"  -q, --quiet           print nothing\n"
 	"  -h, --help\n"
 	"\n"
@@ -23,13 +24,14 @@ static const char help[] =
 	"\n"
 	"Exit status: 0 a signal ended it; 1 failure; 2 wrong usage.\n";
 
-enum { OPT_SLOT_SIZE = 256, OPT_GRANULE, OPT_MODE, OPT_EXCL };
+enum { OPT_SLOT_SIZE = 256, OPT_GRANULE, OPT_MODE, OPT_EXCL, OPT_GUARDED };
 
 static const struct option options[] = {
 	{ "slot-size", required_argument, NULL, OPT_SLOT_SIZE },
 	{ "granule", required_argument, NULL, OPT_GRANULE },
 	{ "mode", required_argument, NULL, OPT_MODE },
 	{ "excl", no_argument, NULL, OPT_EXCL },
+	{ "guarded", no_argument, NULL, OPT_GUARDED },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
@@ -56,7 +58,7 @@ static int parse_option(struct tribuf_options *how, int option)
 	case OPT_MODE:
 		return parse_mode(optarg, &how->mode);
 	default:
-		how->flags |= TRIBUF_EXCL;
+		how->flags |= option == OPT_EXCL ? TRIBUF_EXCL : TRIBUF_GUARDED;
 		return EXIT_OK;
 	}
 }

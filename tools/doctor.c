@@ -22,7 +22,8 @@ static const char help[] =
 	"usage: tribuf doctor [--json]\n"
 	"\n"
 	"Looks over the machine: kernel, module, device, limits, memory, Secure Boot, shared\n"
-	"memory left behind, io_uring. Says what is wrong and what to do. Changes nothing.\n"
+	"memory left behind, guarded channels, io_uring. Says what is wrong and what to do. Changes\n"
+	"nothing.\n"
 	"\n"
 	"      --json  {\"findings\": N, \"checks\": [{check, status, text, remedy}]}\n"
 	"  -h, --help\n"
@@ -259,6 +260,30 @@ static void check_limits(void)
 	   parameter("handles"), parameter("channels"), parameter("pages"));
 }
 
+/* Asked for, on a channel that nobody sees; only this kernel knows. */
+static void check_guarded(void)
+{
+	struct tribuf_options how = TRIBUF_OPTIONS_INIT;
+	struct tribuf *channel;
+	int err;
+
+	if (!doctor.loaded || access(DEVICE_PATH, R_OK))
+		return;		/* said already */
+	how.role = TRIBUF_KEEPER;
+	how.flags = TRIBUF_CREATE | TRIBUF_ANONYMOUS | TRIBUF_GUARDED;
+	how.slot_size = 1;
+	err = tribuf_open(&channel, NULL, &how);
+	if (!err) {
+		ok("guarded", "the kernel can keep peers out of each other's slots (--guarded)");
+		tribuf_close(channel);
+	} else if (err == -EOPNOTSUPP) {
+		note("guarded", "", "this kernel cannot keep peers out of each other's slots");
+	} else {
+		problem("guarded", "see what is said of limits and memory", "no channel can be made: %s",
+			tribuf_explain());
+	}
+}
+
 static uint64_t memory_available(void)
 {
 	FILE *file = fopen("/proc/meminfo", "re");
@@ -393,6 +418,7 @@ static void examine(void)
 	}
 	check_node();
 	check_limits();
+	check_guarded();
 	check_memory();
 	check_leftovers();
 	check_uring();

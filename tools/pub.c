@@ -17,7 +17,7 @@ struct pub {
 	uint64_t count;			/* 0: no limit */
 	int64_t period, duration, timeout;	/* ns; 0: none; timeout: TRIBUF_FOREVER */
 	uint32_t mode;
-	bool paced, loop, replace, quiet, pattern, mixed;
+	bool paced, loop, replace, guarded, quiet, pattern, mixed;
 	struct report report;
 
 	struct tribuf *channel;
@@ -50,6 +50,8 @@ static const char help[] =
 	"      --mixed            with --pattern: frames of 1 byte to --frame-size\n"
 	"      --mode MODE        permissions of a new channel, octal (default 600)\n"
 	"      --replace          make a new channel under the name, whatever is there\n"
+	"      --guarded          only a channel where the kernel keeps each side out of the\n"
+	"                         slots of the other: a frame that was taken cannot change\n"
 	"      --stats[=FILE]     numbers at the end, on standard error or into FILE\n"
 	"      --json             the numbers as JSON\n"
 	"  -q, --quiet            no progress line\n"
@@ -64,7 +66,8 @@ static const char help[] =
 	"has a producer already; 128+N ended by signal N.\n";
 
 enum { OPT_FRAME_SIZE = 256, OPT_SLOT_SIZE, OPT_PACED, OPT_TIMEOUT, OPT_RATE, OPT_COUNT,
-       OPT_DURATION, OPT_LOOP, OPT_PATTERN, OPT_MIXED, OPT_MODE, OPT_REPLACE, OPT_STATS, OPT_JSON };
+       OPT_DURATION, OPT_LOOP, OPT_PATTERN, OPT_MIXED, OPT_MODE, OPT_REPLACE, OPT_GUARDED, OPT_STATS,
+       OPT_JSON };
 
 static const struct option options[] = {
 	{ "frame-size", required_argument, NULL, OPT_FRAME_SIZE },
@@ -79,6 +82,7 @@ static const struct option options[] = {
 	{ "mixed", no_argument, NULL, OPT_MIXED },
 	{ "mode", required_argument, NULL, OPT_MODE },
 	{ "replace", no_argument, NULL, OPT_REPLACE },
+	{ "guarded", no_argument, NULL, OPT_GUARDED },
 	{ "stats", optional_argument, NULL, OPT_STATS },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "quiet", no_argument, NULL, 'q' },
@@ -123,6 +127,9 @@ static int parse_option(struct pub *p, int option)
 		break;
 	case OPT_REPLACE:
 		p->replace = true;
+		break;
+	case OPT_GUARDED:
+		p->guarded = true;
 		break;
 	case OPT_STATS:
 		p->report.file = optarg;
@@ -189,8 +196,8 @@ static int open_input(struct pub *p)
 }
 
 /*
- * Somebody else may have made the channel, with larger slots. Unless a slot
- * size was asked for, take what is there.
+ * Somebody else may have made the channel, with larger slots, or guarded. Unless
+ * a slot size was asked for, take what is there; but nothing less than guarded.
  */
 static int open_producer(struct pub *p)
 {
@@ -198,7 +205,8 @@ static int open_producer(struct pub *p)
 	int err;
 
 	how.role = TRIBUF_PRODUCER;
-	how.flags |= TRIBUF_CREATE | (p->replace ? TRIBUF_REPLACE : 0);
+	how.flags |= TRIBUF_CREATE | (p->replace ? TRIBUF_REPLACE : 0) |
+		     (p->guarded ? TRIBUF_GUARDED : 0);
 	how.mode = p->mode;
 	how.slot_size = p->slot_size ? p->slot_size :
 			p->frame_size ? p->frame_size : DEFAULT_FRAME_SIZE;
