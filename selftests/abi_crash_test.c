@@ -8,6 +8,9 @@
  */
 #include "common.h"
 
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
 #define PERIOD	2000000ull	/* ns, within which a victim dies */
 
 /* What victims note for those who come after them, in memory that outlives them. */
@@ -283,6 +286,180 @@ TEST_F_TIMEOUT(crash, both_die_and_come_back, 120)
 	}
 	EXPECT_EQ(rounds, peek(self->keeper.fd).producer_epoch);
 	EXPECT_EQ(rounds, peek(self->keeper.fd).consumer_epoch);
+}
+
+/* ---- many channels of both kinds at once ---- */
+
+#define STORM		64	/* channels; every second one is guarded */
+#define HOT		1000000ull	/* ns, within which who works on one dies */
+
+/* What the processes on a channel share with the test. */
+struct place {
+	char name[TRIBUF_NAME_SIZE];
+	bool guarded;
+	uint32_t hot;			/* a futex: 0: they rest */
+	uint32_t attached[2];		/* by role; as are the two that follow */
+	pid_t pid[2];
+	uint64_t done[2];		/* number of the last frame published, and taken */
+	uint64_t wrong;			/* frames that were not whole, or older than the last */
+};
+
+static int futex(uint32_t *word, int operation, uint32_t value)
+{
+	return (int)syscall(SYS_futex, word, operation, value, NULL, NULL, 0);
+}
+
+/* The next frame of the pattern: its number, or -errno. */
+static int64_t put(struct peer *p, bool guarded)
+{
+	uint64_t seq = p->seq + 1, bytes = pattern_bytes(seq, SLOT);
+	int err;
+
+	if (!guarded)
+		return publish_pattern(p);
+	pattern_fill(slot_of(p, tribuf_word_back(word_of(p))), seq, bytes);
+	err = kernel_publish(p->fd, bytes, NULL);
+	return err ? err : (int64_t)++p->seq;
+}
+
+/* The slot of the next frame, -EAGAIN, or -errno. */
+static int get(struct peer *c, bool guarded)
+{
+	struct tribuf_acquired frame;
+	int err;
+
+	if (!guarded)
+		return acquire(c);
+	err = kernel_acquire(c->fd, &frame);
+	return err ? err : (int)frame.slot;
+}
+
+static void take_one(struct place *at, struct peer *c)
+{
+	int slot = get(c, at->guarded);
+
+	if (slot == -EAGAIN)
+		return;
+	child_must(slot >= 0);
+	c->seq = desc_of(c, (uint32_t)slot)->seq;
+	at->wrong += !frame_holds(c, slot) || c->seq < at->done[1];
+	at->done[1] = c->seq;
+}
+
+/* A process of the storm: it works whenever its channel is hot, until it is killed. */
+static void work_in_storm(struct place *at, int which)
+{
+	uint32_t role = which ? TRIBUF_CONSUMER : TRIBUF_PRODUCER;
+	uint32_t flags = TRIBUF_OWNED | (which ? TRIBUF_LATEST : 0) |
+			 (at->guarded ? TRIBUF_GUARDED : 0);
+	struct peer p;
+
+	child_gets(0, peer_open(&p, at->name, role, flags, 0));
+	__atomic_store_n(&at->attached[which], 1, __ATOMIC_RELEASE);
+	for (;;) {
+		if (!__atomic_load_n(&at->hot, __ATOMIC_RELAXED)) {
+			futex(&at->hot, FUTEX_WAIT, 0);
+		} else if (which) {
+			take_one(at, &p);
+		} else {
+			child_must(put(&p, at->guarded) > 0);
+			at->done[0] = p.seq;
+		}
+	}
+}
+
+static void send_out(struct place *at, int which)
+{
+	at->attached[which] = 0;
+	at->pid[which] = in_child(work_in_storm(at, which));
+}
+
+/* Killed while it works; true if that is what ended it. */
+static bool strike(struct place *at, int which, uint64_t *state)
+{
+	pid_t victim = at->pid[which];
+
+	if (!eventually(10000, __atomic_load_n(&at->attached[0], __ATOMIC_ACQUIRE) &&
+			       __atomic_load_n(&at->attached[1], __ATOMIC_ACQUIRE)))
+		return false;
+	__atomic_store_n(&at->hot, 1, __ATOMIC_RELEASE);
+	futex(&at->hot, FUTEX_WAKE, INT32_MAX);
+	sleep_ns(chance(state) % HOT);
+	kill(victim, SIGKILL);
+	__atomic_store_n(&at->hot, 0, __ATOMIC_RELEASE);
+	return ended(victim) == 128 + SIGKILL;
+}
+
+/* The newest frame, as an observer may copy it, is whole and none that was published before. */
+static bool newest_can_be_copied(const struct place *at, int observer)
+{
+	static unsigned char data[SLOT];
+	struct tribuf_acquired frame;
+	int err, tries = 0;
+
+	do {
+		err = kernel_acquire(observer, &frame);
+		if (!err)
+			err = kernel_copy(observer, frame.slot, frame.desc.generation, 0, data,
+					  frame.desc.bytes);
+	} while (err == -ESTALE && tries++ < 100);	/* outrun by who is still alive */
+	if (err)
+		return err == -EAGAIN;
+	return frame.desc.bytes == pattern_bytes(frame.desc.seq, SLOT) &&
+	       pattern_holds(data, frame.desc.seq, frame.desc.bytes);
+}
+
+TEST_F_TIMEOUT(crash, storm_over_64_channels_of_both_kinds, 400)
+{
+	unsigned long deaths = scaled(500), killed[2] = { 0, 0 };
+	struct place *places = mmap(NULL, STORM * sizeof(*places), PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t frames = 0, wrong = 0;
+	int observer[STORM];
+
+	ASSERT_NE(MAP_FAILED, places);
+	for (int i = 0; i < STORM; i++) {
+		struct place *at = &places[i];
+
+		at->guarded = i & 1;
+		snprintf(at->name, sizeof(at->name), "%.40s.%d", self->name, i);
+		observer[i] = join(at->name, TRIBUF_OBSERVER, TRIBUF_CREATE |
+				   (at->guarded ? TRIBUF_GUARDED : 0), SLOT);
+		ASSERT_LE(0, observer[i]);
+		send_out(at, 0);
+		send_out(at, 1);
+	}
+	for (unsigned long i = 0; i < deaths; i++) {
+		uint64_t random = chance(&self->chance);
+		int which = random >> 8 & 1;
+		struct place *at = &places[random % STORM];
+		uint64_t before = at->done[0];
+
+		ASSERT_TRUE(strike(at, which, &self->chance));
+		killed[which]++;
+		/* It is reaped: the role is free at once, and no part of a frame is left. */
+		ASSERT_FALSE(peek(observer[random % STORM]).state &
+			     (which ? TRIBUF_STATE_CONSUMER : TRIBUF_STATE_PRODUCER));
+		ASSERT_TRUE(newest_can_be_copied(at, observer[random % STORM]));
+		ASSERT_LE(before, peek(observer[random % STORM]).claimed_seq);
+		send_out(at, which);
+	}
+	for (int i = 0; i < STORM; i++) {
+		/* They end as they lived. */
+		slay(places[i].pid[0]);
+		slay(places[i].pid[1]);
+		close(observer[i]);
+		frames += places[i].done[0];
+		wrong += places[i].wrong;
+	}
+	/* Now that nobody has copies of the observers either. */
+	for (int i = 0; i < STORM; i++)
+		EXPECT_FALSE(exists(places[i].name));
+	EXPECT_EQ(0, wrong);
+	EXPECT_LT(deaths, frames);
+	printf("# storm: %lu producers and %lu consumers killed, %llu frames, %llu torn\n",
+	       killed[0], killed[1], (unsigned long long)frames, (unsigned long long)wrong);
+	fflush(stdout);
 }
 
 /* A channel whose every process dies is gone, whoever inherited a descriptor. */

@@ -383,7 +383,10 @@ helper void *map(int fd, off_t offset, size_t bytes, int prot)
 helper int peer_map(struct peer *p)
 {
 	bool produces = p->at.role == TRIBUF_PRODUCER;
-	int state = produces || p->at.role == TRIBUF_CONSUMER ? PROT_READ | PROT_WRITE : PROT_READ;
+	bool peers = produces || p->at.role == TRIBUF_CONSUMER;
+	bool guarded = p->at.state & TRIBUF_STATE_GUARDED;
+	int state = peers && !guarded ? PROT_READ | PROT_WRITE : PROT_READ;
+	int frames = produces && !guarded ? PROT_READ | PROT_WRITE : PROT_READ;
 	int data = produces ? PROT_READ | PROT_WRITE : PROT_READ;
 
 	p->geometry = map(p->fd, page_offset(TRIBUF_PAGE_GEOMETRY), page_size(), PROT_READ);
@@ -392,9 +395,11 @@ helper int peer_map(struct peer *p)
 	if (p->at.role == TRIBUF_KEEPER || !p->at.slot_size)	/* PENDING: later */
 		return 0;
 	p->state = map(p->fd, page_offset(TRIBUF_PAGE_STATE), page_size(), state);
-	p->frames = map(p->fd, page_offset(TRIBUF_PAGE_FRAMES), page_size(), data);
+	p->frames = map(p->fd, page_offset(TRIBUF_PAGE_FRAMES), page_size(), frames);
 	if (!p->state || !p->frames)
 		return -errno;
+	if (guarded && !peers)		/* copies */
+		return 0;
 	p->slots_bytes = slots_length(&p->at);
 	p->slots = map(p->fd, (off_t)p->at.slots_offset, p->slots_bytes, data);
 	return p->slots ? 0 : -errno;
