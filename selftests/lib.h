@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the suites of the library share: each case runs on both backends, and on
- * both kinds of the device's channels, from one source. On machines without the
- * module the device's part is skipped.
+ * What the suites of the library share: each case runs on both backends, and
+ * where it matters on both kinds of the device's channels, from one source. On
+ * machines without the module the device's part is skipped.
  */
 #ifndef SELFTESTS_LIB_H
 #define SELFTESTS_LIB_H
@@ -15,8 +15,11 @@
 #define BACKENDS(fixture)						\
 	FIXTURE_VARIANT(fixture) { const char *prefix; uint32_t kind; };	\
 	FIXTURE_VARIANT_ADD(fixture, device) { .prefix = "" };		\
-	FIXTURE_VARIANT_ADD(fixture, guarded) { .prefix = "", .kind = TRIBUF_GUARDED };	\
 	FIXTURE_VARIANT_ADD(fixture, shm) { .prefix = "shm:" }
+
+#define KINDS(fixture)							\
+	BACKENDS(fixture);						\
+	FIXTURE_VARIANT_ADD(fixture, guarded) { .prefix = "", .kind = TRIBUF_GUARDED }
 
 #define on_device(variant)	(!(variant)->prefix[0])
 #define is_guarded(variant)	((variant)->kind == TRIBUF_GUARDED)

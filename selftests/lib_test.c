@@ -16,7 +16,7 @@ FIXTURE(lib) {
 	const char *name;
 };
 
-BACKENDS(lib);
+KINDS(lib);
 
 FIXTURE_SETUP(lib)
 {
@@ -37,7 +37,7 @@ FIXTURE(lib_open) {
 	const char *name;
 };
 
-BACKENDS(lib_open);
+KINDS(lib_open);
 
 FIXTURE_SETUP(lib_open)
 {

@@ -254,7 +254,7 @@ static void run(struct __test_metadata *_metadata, void *(*work[])(void *), stru
 TEST_F_TIMEOUT(lib_thread, frames_at_full_speed, 120)
 {
 	void *(*work[])(void *) = { produce, consume };
-	uint64_t frames = scaled_by_kind(200000);
+	uint64_t frames = scaled(200000);
 	struct job jobs[] = {
 		{ .t = self->p, .frames = frames },
 		{ .t = self->c, .frames = frames },
@@ -266,7 +266,7 @@ TEST_F_TIMEOUT(lib_thread, frames_at_full_speed, 120)
 TEST_F_TIMEOUT(lib_thread, paced_frames, 120)
 {
 	void *(*work[])(void *) = { produce, consume };
-	uint64_t frames = scaled_by_kind(20000);
+	uint64_t frames = scaled(20000);
 	struct job jobs[] = {
 		{ .t = self->p, .frames = frames, .paced = true },
 		{ .t = self->c, .frames = frames, .paced = true },
@@ -278,7 +278,7 @@ TEST_F_TIMEOUT(lib_thread, paced_frames, 120)
 TEST_F_TIMEOUT(lib_thread, observed_frames, 120)
 {
 	void *(*work[])(void *) = { produce, consume, observe };
-	uint64_t frames = scaled_by_kind(20000);
+	uint64_t frames = scaled(20000);
 	struct job jobs[] = {
 		{ .t = self->p, .frames = frames, .paced = true },
 		{ .t = self->c, .frames = frames, .paced = true },
@@ -330,7 +330,7 @@ static void *get_formats(void *arg)
 TEST_F_TIMEOUT(lib_thread, formats, 120)
 {
 	void *(*work[])(void *) = { set_formats, get_formats };
-	uint64_t count = scaled_by_kind(20000);
+	uint64_t count = scaled(20000);
 	struct job jobs[] = {
 		{ .t = self->p, .frames = count },
 		{ .t = self->c, .frames = count },
@@ -385,7 +385,7 @@ FIXTURE_TEARDOWN(lib_visitors)
 
 TEST_F_TIMEOUT(lib_visitors, come_and_go, 120)
 {
-	uint64_t rounds = scaled_by_kind(500);
+	uint64_t rounds = scaled(500);
 	struct visitor visitor[] = {
 		{ self->name, TRIBUF_PRODUCER, rounds, 0 },
 		{ self->name, TRIBUF_CONSUMER, rounds, 0 },

@@ -20,22 +20,48 @@ FIXTURE(lib_wait) {
 
 BACKENDS(lib_wait);
 
+/* What swaps have to do with it: on both kinds of channels. */
+FIXTURE(lib_wake) {
+	struct tribuf *p, *c, *o;
+	const char *name;
+};
+
+KINDS(lib_wake);
+
+#define OPEN_ALL() do {							\
+	REQUIRE_BACKEND(variant);					\
+	self->name = channel_name(variant->prefix);			\
+	ASSERT_EQ(0, open_producer(&self->p, self->name, SLOT));	\
+	ASSERT_EQ(0, tribuf_open_consumer(&self->c, self->name));	\
+	ASSERT_EQ(0, open_as(&self->o, self->name, TRIBUF_OBSERVER, 0, 0));	\
+	/* That the consumer came is news to the producer, which came first. */	\
+	ASSERT_EQ(TRIBUF_PEER_BACK, tribuf_wait(self->p, NEWS, 0));	\
+} while (0)
+
+#define CLOSE_ALL() do {						\
+	tribuf_close(self->p);						\
+	tribuf_close(self->c);						\
+	tribuf_close(self->o);						\
+} while (0)
+
 FIXTURE_SETUP(lib_wait)
 {
-	REQUIRE_BACKEND(variant);
-	self->name = channel_name(variant->prefix);
-	ASSERT_EQ(0, open_producer(&self->p, self->name, SLOT));
-	ASSERT_EQ(0, tribuf_open_consumer(&self->c, self->name));
-	ASSERT_EQ(0, open_as(&self->o, self->name, TRIBUF_OBSERVER, 0, 0));
-	/* That the consumer came is news to the producer, which came first. */
-	ASSERT_EQ(TRIBUF_PEER_BACK, tribuf_wait(self->p, NEWS, 0));
+	OPEN_ALL();
 }
 
 FIXTURE_TEARDOWN(lib_wait)
 {
-	tribuf_close(self->p);
-	tribuf_close(self->c);
-	tribuf_close(self->o);
+	CLOSE_ALL();
+}
+
+FIXTURE_SETUP(lib_wake)
+{
+	OPEN_ALL();
+}
+
+FIXTURE_TEARDOWN(lib_wake)
+{
+	CLOSE_ALL();
 }
 
 /* ---- arguments ---- */
@@ -56,7 +82,7 @@ TEST_F(lib_wait, refuses_bad_arguments)
 
 /* ---- levels ---- */
 
-TEST_F(lib_wait, ready_is_a_level_for_each_role)
+TEST_F(lib_wake, ready_is_a_level_for_each_role)
 {
 	struct tribuf_frame frame;
 	char data[SLOT];
@@ -77,7 +103,7 @@ TEST_F(lib_wait, ready_is_a_level_for_each_role)
 	EXPECT_EQ(TRIBUF_READY, tribuf_wait(self->p, TRIBUF_READY, 0));
 }
 
-TEST_F(lib_wait, frame_without_room_stays_ready_for_an_observer)
+TEST_F(lib_wake, frame_without_room_stays_ready_for_an_observer)
 {
 	struct tribuf_frame frame;
 	char data[SLOT];
@@ -148,7 +174,7 @@ static void *publish_later(void *handle)
 	return NULL;
 }
 
-TEST_F(lib_wait, publish_wakes_the_consumer)
+TEST_F(lib_wake, publish_wakes_the_consumer)
 {
 	pthread_t thread;
 
@@ -157,7 +183,7 @@ TEST_F(lib_wait, publish_wakes_the_consumer)
 	pthread_join(thread, NULL);
 }
 
-TEST_F(lib_wait, publish_wakes_every_observer)
+TEST_F(lib_wake, publish_wakes_every_observer)
 {
 	struct tribuf *others[4];
 	pid_t pid[4];
@@ -177,7 +203,7 @@ TEST_F(lib_wait, publish_wakes_every_observer)
 		EXPECT_EQ(0, ended(pid[i]));
 }
 
-TEST_F(lib_wait, acquire_wakes_a_paced_producer)
+TEST_F(lib_wake, acquire_wakes_a_paced_producer)
 {
 	struct tribuf_frame frame;
 	pid_t pid;
@@ -225,7 +251,7 @@ static int take_paced(const char *name, unsigned long rounds)
 	return slow;
 }
 
-TEST_F_TIMEOUT(lib_wait, paced_frames_arrive_each_without_a_lost_wake, 120)
+TEST_F_TIMEOUT(lib_wake, paced_frames_arrive_each_without_a_lost_wake, 120)
 {
 	unsigned long rounds = scaled_by_kind(ROUNDS), i;
 	int slow = 0;
@@ -310,7 +336,7 @@ TEST_F(lib_wait, peer_that_left_before_us_is_told_too)
 	EXPECT_EQ(0, tribuf_wait(self->c, NEWS, 0));
 }
 
-TEST_F(lib_wait, frames_of_a_dead_producer_come_with_the_news)
+TEST_F(lib_wake, frames_of_a_dead_producer_come_with_the_news)
 {
 	struct tribuf_frame frame;
 
@@ -391,7 +417,7 @@ TEST_F(lib_wait, loop_does_not_spin_while_the_peer_is_away)
 
 /* ---- geometry ---- */
 
-TEST_F(lib_wait, replaced_channel_is_told_as_long_as_it_is_open)
+TEST_F(lib_wake, replaced_channel_is_told_as_long_as_it_is_open)
 {
 	struct tribuf *new_p;
 	struct tribuf_frame frame;
@@ -431,7 +457,7 @@ TEST_F(lib_wait, sleeper_learns_that_the_channel_was_replaced)
 	slay(pid);
 }
 
-TEST_F(lib_wait, sleeper_learns_the_first_geometry)
+TEST_F(lib_wake, sleeper_learns_the_first_geometry)
 {
 	struct tribuf *c;
 	char name[128];
@@ -460,7 +486,7 @@ TEST_F(lib_wait, sleeper_learns_the_first_geometry)
 
 /* ---- what must not be ---- */
 
-TEST_F(lib_wait, spoilt_word_is_refused)
+TEST_F(lib_wake, spoilt_word_is_refused)
 {
 	struct tribuf_info_args info;
 
