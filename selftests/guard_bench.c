@@ -206,7 +206,7 @@ int main(void)
 	static const uint64_t sizes[] = {
 		64 * KIB, 256 * KIB, MIB, 2 * MIB, 4 * MIB, 8 * MIB, 32 * MIB, 64 * MIB, 256 * MIB,
 	};
-	double worst_4k = 0, worst_2m = 0, over = 0, more;
+	double worst_small = 0, worst_4k = 0, worst_2m = 0, over = 0, more;
 	bool huge = maps_by_2_mib();
 	struct cost cost;
 	struct pair pair;
@@ -226,7 +226,9 @@ int main(void)
 		       (unsigned long long)(sizes[i] / KIB), cost.handover, cost.copy, cost.ratio,
 		       cost.written, cost.faults[0], cost.faults[1]);
 		fflush(stdout);
-		if (!huge || sizes[i] < 2 * MIB)
+		if (sizes[i] < MIB)
+			worst_small = cost.ratio > worst_small ? cost.ratio : worst_small;
+		else if (!huge || sizes[i] < 2 * MIB)
 			worst_4k = cost.ratio > worst_4k ? cost.ratio : worst_4k;
 		if (!huge || sizes[i] < 8 * MIB)
 			continue;
@@ -234,6 +236,8 @@ int main(void)
 		more = faults_over(&cost, sizes[i]);
 		over = more > over ? more : over;
 	}
+	/* Below 1 MiB the two system calls are most of it. */
+	figure("handover_small_to_copy", worst_small, 0.3);
 	figure("handover_4k_to_copy", worst_4k, 0.3);
 	if (huge) {
 		figure("handover_2m_to_copy", worst_2m, 0.08);
