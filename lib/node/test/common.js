@@ -15,7 +15,7 @@ const scale = Number(process.env.TRIBUF_SCALE ?? 1);
 export const here = fileURLToPath(new URL('.', import.meta.url));
 const build = fileURLToPath(new URL('../../../build/', import.meta.url));
 const folder = readdirSync(build).map(name => `${build}${name}/node/test/`).find(existsSync);
-const module = folder && existsSync(`${folder}peer.wasm`) ? new WebAssembly.Module(readFileSync(`${folder}peer.wasm`)) : undefined;
+export const module = folder && existsSync(`${folder}peer.wasm`) ? new WebAssembly.Module(readFileSync(`${folder}peer.wasm`)) : undefined;
 
 export const noWasm = module ? false : 'no peer.wasm: building it needs clang and lld (tools/setup node)';
 

@@ -123,6 +123,14 @@ EXPORT("tally") double module_tally(uint32_t which)
 			which == 2 ? tally.disordered : tally.late);
 }
 
+EXPORT("acquire") double module_acquire(void)
+{
+	struct tribuf_frame frame;
+	int got = tribuf_acquire(&channel, &frame);
+
+	return got > 0 ? (double)frame.seq : got;
+}
+
 /* One frame whose bytes nobody looks at: what a swap costs. */
 EXPORT("publish") int module_publish(uint32_t bytes)
 {
@@ -145,12 +153,38 @@ EXPORT("publishes") int module_publishes(uint32_t n, uint32_t bytes)
 	return err;
 }
 
-EXPORT("acquire") double module_acquire(void)
+/* A worker of a pool: a frame whenever the one before was taken, for ever. */
+EXPORT("run") int module_run(void *window, uint32_t index)
 {
 	struct tribuf_frame frame;
-	int got = tribuf_acquire(&channel, &frame);
+	int err = tribuf_wasm_open(&channel, window, TRIBUF_PRODUCER);
 
-	return got > 0 ? (double)frame.seq : got;
+	while (err >= 0) {
+		err = tribuf_begin(&channel, &frame);
+		if (err < 0)
+			break;
+		fill(&frame, 256);
+		frame.cookie = index;
+		err = tribuf_publish(&channel, &frame);
+		while (err >= 0 && !tribuf_wait(&channel, TRIBUF_READY, SECOND / 10))
+			;
+	}
+	return err;
+}
+
+EXPORT("trap") int module_trap(void)
+{
+	__builtin_trap();
+}
+
+/* Never comes back, and never asks the host. */
+EXPORT("spin") int module_spin(void *window, uint32_t index)
+{
+	int err = tribuf_wasm_open(&channel, window, TRIBUF_PRODUCER);
+
+	while (err >= 0)
+		err = module_publish(8 + index);
+	return err;
 }
 
 EXPORT("store") void module_store(volatile uint32_t *address)
