@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 // Every function of the package: what it promises, and each way in which it refuses.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { Channel, Frame, GEOMETRY, PEER_BACK, PEER_GONE, READY, open } from '../index.js';
 import { channelName, device, pair, peer, run, sleep } from './common.js';
@@ -370,5 +371,7 @@ test('without the module, its name says what to do', { skip: device && 'the modu
 test('the package exports its interface and nothing else', async () => {
 	const names = Object.keys(await import('../index.js')).sort();
 	assert.deepEqual(names, ['Channel', 'Draft', 'Frame', 'GEOMETRY', 'PEER_BACK', 'PEER_GONE', 'Pool', 'READY', 'Swap', 'acquireWord', 'imports', 'layout', 'open', 'publishWord']);
+	const declared = readFileSync(new URL('../index.d.ts', import.meta.url), 'utf8').matchAll(/^export (?:const|function|class) (\w+)/gm);
+	assert.deepEqual([...new Set([...declared].map(([, name]) => name))].sort(), names);
 	assert.equal(run('import { open } from TRIBUF; open("shm:x", { role: "keeper", slotSize: 8 }); console.log("ok")').stdout, 'ok\n');
 });
