@@ -199,7 +199,13 @@ export function imports(...channels: Channel[]): {
 /** The swaps by Atomics alone, for threads that have a window() and no channel. One
  *  Swap a role at a time; after anybody else swapped, make a new one. */
 export class Swap {
-	constructor(window: Omit<Window, 'bytes'>, options?: { role?: 'producer' | 'consumer'; ring?: () => void });
+	constructor(window: Omit<Window, 'bytes'>, options?: {
+		role?: 'producer' | 'consumer';
+		/** Called when a peer sleeps that has something to see: channel.ring(), in whatever thread has it. */
+		ring?: () => void;
+		/** The other thread uses channel.forward(). */
+		forwarded?: boolean;
+	});
 	readonly word: Int32Array;
 	/** The back slot, to write the next frame into. */
 	begin(): Uint8Array;

@@ -27,10 +27,9 @@ export function acquireWord(word) {
 	return (word ^ (differ << MIDDLE_SHIFT | differ << FRONT_SHIFT)) & ~FRESH;
 }
 
-function valid(word) {
-	const a = back(word), b = middle(word);
-	return a !== b && a + b + front(word) === 3 && a < 3 && b < 3;
-}
+// By bits 5:0 of a word: is it one of the six permutations?
+const VALID = Uint8Array.from({ length: 64 }, (_, slots) => new Set([back(slots), middle(slots), front(slots), 3]).size === 4 ? 1 : 0);
+const valid = word => VALID[word & 63] === 1;
 
 const nobody = () => {};
 
@@ -41,25 +40,31 @@ export class Swap {
 	#format;
 	#slots;			// a Uint8Array each
 	#slot;			// in hand: back or front
-	#seq;
+	#seq;			// of the newest frame, 64 bits
+	#seqHigh;
 	#ring;
+	#forwarded;		// channel.forward() waits for us to have taken what it told of
 
-	constructor({ memory, offset = 0, slots, slotStride, slotSize }, { role = 'producer', ring = nobody } = {}) {
+	constructor({ memory, offset = 0, slots, slotStride, slotSize }, { role = 'producer', ring = nobody, forwarded = false } = {}) {
 		this.word = new Int32Array(memory, offset + layout.state, 1);
 		this.#frames = new Int32Array(memory, offset + layout.frames, layout.SLOTS * DESC);
 		this.#overwritten = new Int32Array(memory, offset + layout.frames + layout.frames_overwritten, 2);
 		this.#format = new Int32Array(memory, offset + layout.frames + layout.frames_format_version, 1);
 		this.#slots = [0, 1, 2].map(i => new Uint8Array(memory, offset + slots + i * slotStride, slotSize));
 		this.#ring = ring;
+		this.#forwarded = forwarded;
 		const word = Atomics.load(this.word, 0);
 		if (!valid(word))
 			throw failure('EPROTO', 'the state word makes no sense: is the channel still open?');
 		this.#slot = role === 'producer' ? back(word) : front(word);
-		this.#seq = this.#number(newest(word) * DESC + SEQ);
+		this.#seq = this.#frames[newest(word) * DESC + SEQ];
+		this.#seqHigh = this.#frames[newest(word) * DESC + SEQ + 1];
 	}
 
+	// 64 bits; most are less than 32.
 	#number(place) {
-		return (this.#frames[place] >>> 0) + (this.#frames[place + 1] >>> 0) * HIGH;
+		const low = this.#frames[place] >>> 0, high = this.#frames[place + 1];
+		return high === 0 ? low : low + (high >>> 0) * HIGH;
 	}
 
 	#check(word, slot) {
@@ -75,17 +80,21 @@ export class Swap {
 	}
 
 	publish(bytes, timestamp = 0) {
-		const frames = this.#frames, desc = this.#slot * DESC, seq = ++this.#seq;
+		const frames = this.#frames, desc = this.#slot * DESC;
+		this.#seq = this.#seq + 1 | 0;
+		if (this.#seq === 0)
+			this.#seqHigh++;
 		frames[desc + FLAGS] = 0;
-		frames[desc + SEQ] = seq | 0;
-		frames[desc + SEQ + 1] = seq / HIGH;
-		frames[desc + BYTES] = bytes | 0;
-		frames[desc + BYTES + 1] = bytes / HIGH;
-		frames[desc + TIMESTAMP] = timestamp | 0;
-		frames[desc + TIMESTAMP + 1] = timestamp / HIGH;
+		frames[desc + SEQ] = this.#seq;
+		frames[desc + SEQ + 1] = this.#seqHigh;
+		frames[desc + BYTES] = bytes;
+		frames[desc + BYTES + 1] = 0;		// no memory here has 4 GiB
+		frames[desc + TIMESTAMP] = timestamp;
+		frames[desc + TIMESTAMP + 1] = timestamp === 0 ? 0 : timestamp / HIGH;
 		frames[desc + COOKIE] = frames[desc + COOKIE + 1] = 0;
 		frames[desc + FORMAT] = this.#format[0];
-		Atomics.store(frames, desc + GENERATION, (frames[desc + GENERATION] | 1) + 1);
+		frames[desc + GENERATION] = (frames[desc + GENERATION] | 1) + 1;
+		// All of that before the exchange, which releases it.
 		let old = Atomics.load(this.word, 0);
 		for (let tries = 0; tries < TRIES; tries++) {
 			this.#check(old, back(old));
@@ -125,13 +134,14 @@ export class Swap {
 		const slot = this.#slot = middle(old), desc = slot * DESC;
 		if (old & PACED)
 			this.#ring();
-		Atomics.notify(this.word, 0);		// channel.forward()
+		if (this.#forwarded)
+			Atomics.notify(this.word, 0);
 		const bytes = this.#number(desc + BYTES);
 		if (bytes > this.#slots[slot].length)
 			throw failure('EPROTO', 'the frame claims more bytes than its slot has: mistrust its producer');
 		return {
 			seq: this.#number(desc + SEQ),
-			generation: Atomics.load(this.#frames, desc + GENERATION) >>> 0,
+			generation: this.#frames[desc + GENERATION] >>> 0,
 			bytes,
 			timestamp: this.#number(desc + TIMESTAMP),
 			data: this.#slots[slot],

@@ -14,7 +14,7 @@ const scale = Number(process.env.TRIBUF_SCALE ?? 1);
 
 export const here = fileURLToPath(new URL('.', import.meta.url));
 const build = fileURLToPath(new URL('../../../build/', import.meta.url));
-const folder = readdirSync(build).map(name => `${build}${name}/node/test/`).find(existsSync);
+export const folder = readdirSync(build).map(name => `${build}${name}/node/test/`).find(existsSync);
 export const module = folder && existsSync(`${folder}peer.wasm`) ? new WebAssembly.Module(readFileSync(`${folder}peer.wasm`)) : undefined;
 
 export const noWasm = module ? false : 'no peer.wasm: building it needs clang and lld (tools/setup node)';
@@ -52,7 +52,12 @@ export function instantiate(channel, role, offset = WINDOW) {
 
 // A peer in C that is attached: its output's last line, parsed, is "done".
 export async function peer(...args) {
-	const child = spawn(`${folder}peer`, args.map(String), { stdio: ['ignore', 'pipe', 'inherit'] });
+	return peerWith([], ...args);
+}
+
+// With descriptors that are its own from 3 on.
+export async function peerWith(descriptors, ...args) {
+	const child = spawn(`${folder}peer`, args.map(String), { stdio: ['ignore', 'pipe', 'inherit', ...descriptors] });
 	const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
 	const ended = once(child, 'exit');
 	await lines.next();

@@ -167,7 +167,7 @@ test('a ring is forwarded as Atomics.notify', async t => {
 	const { producer, consumer } = pair(t);
 	const forwarding = consumer.forward();
 	const worker = new Worker(workerUrl(`
-		const swap = new tribuf.Swap(workerData, { role: 'consumer' });
+		const swap = new tribuf.Swap(workerData, { role: 'consumer', forwarded: true });
 		let seq = 0, late = 0;
 		while (seq < 50) {
 			const word = Atomics.load(swap.word, 0);

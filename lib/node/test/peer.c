@@ -256,8 +256,71 @@ static int run_consumer(char **argv)
 	return 0;
 }
 
+static uint64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
+}
+
+/* Frames of NAME are answered by empty ones in ANSWER, without sleeping. */
+static int run_echo(char **argv)
+{
+	struct tribuf *from, *to;
+	struct tribuf_frame frame, answer;
+	uint64_t last = strtoull(argv[4], NULL, 0);
+
+	if (tribuf_open_consumer(&from, argv[2]) || tribuf_open_producer(&to, argv[3], 64))
+		return fail("open");
+	puts("open");
+	fflush(stdout);
+	do {
+		while (tribuf_acquire(from, &frame) != 1)
+			;
+		if (tribuf_begin(to, &answer))
+			return fail("begin");
+		answer.bytes = 0;
+		tribuf_publish(to, &answer);
+	} while (frame.seq < last);
+	tribuf_wait(to, TRIBUF_READY, SECOND);
+	tribuf_close(from);
+	tribuf_close(to);
+	return 0;
+}
+
+/* In turn, a millisecond apart: the time written to descriptor 3, a stamped frame. */
+static int run_tick(char **argv)
+{
+	struct tribuf_frame frame;
+	struct tribuf *t;
+	uint64_t ticks = strtoull(argv[3], NULL, 0), stamp;
+
+	if (tribuf_open_producer(&t, argv[2], 64))
+		return fail("open");
+	puts("open");
+	fflush(stdout);
+	usleep(100000);
+	while (ticks--) {
+		usleep(1000 + (useconds_t)(ticks * 7919 % 500));
+		stamp = now();
+		if (write(3, &stamp, sizeof(stamp)) != sizeof(stamp))
+			return 1;
+		usleep(1000 + (useconds_t)(ticks * 104729 % 500));
+		if (tribuf_begin(t, &frame))
+			return fail("begin");
+		frame.bytes = 8;
+		frame.timestamp = now();
+		tribuf_publish(t, &frame);
+	}
+	usleep(10000);
+	tribuf_close(t);
+	return 0;
+}
+
 /*
- * peer produce NAME LAST BYTES [SLOT [paced]] | consume NAME LAST; prints "open" once
+ * peer produce NAME LAST BYTES [SLOT [paced]] | consume NAME LAST |
+ * echo NAME ANSWER LAST | tick NAME N; prints "open" once
  * it is attached, the consumer its tally at the end.
  */
 int main(int argc, char **argv)
@@ -266,6 +329,10 @@ int main(int argc, char **argv)
 		return run_producer(argc, argv);
 	if (argc >= 4 && !strcmp(argv[1], "consume"))
 		return run_consumer(argv);
+	if (argc >= 5 && !strcmp(argv[1], "echo"))
+		return run_echo(argv);
+	if (argc >= 4 && !strcmp(argv[1], "tick"))
+		return run_tick(argv);
 	fprintf(stderr, "usage: peer produce NAME LAST BYTES [SLOT [paced]] | consume NAME LAST\n");
 	return 2;
 }
