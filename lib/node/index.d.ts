@@ -231,6 +231,8 @@ export interface PoolOptions {
 	run?: string;
 	/** Bytes of the module's own memory, before the window; default 1 MiB. */
 	memory?: number;
+	/** Take the frames here; default true. Else the channels are for consumers elsewhere. */
+	consume?: boolean;
 	/** Start a worker that died again; default true. */
 	restart?: boolean;
 }

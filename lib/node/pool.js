@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { checkInteger, checkOptions, failure, invalid } from './errors.js';
 import { READY, open } from './channel.js';
 
-const OPTIONS = ['name', 'size', 'module', 'slotSize', 'run', 'memory', 'restart'];
+const OPTIONS = ['name', 'size', 'module', 'slotSize', 'run', 'memory', 'restart', 'consume'];
 const SOON = 10, LATE = 1000;		// ms before a worker that died is started again
 const SETTLED = 5000;			// ms after which its death counts as the first one
 
@@ -40,14 +40,14 @@ export class Pool extends EventEmitter {
 
 	constructor(options) {
 		super();
-		const { name, size = 1, module, slotSize, run = 'run', memory = 1 << 20, restart = true } = checkOptions(options, 'options', OPTIONS);
+		const { name, size = 1, module, slotSize, run = 'run', memory = 1 << 20, restart = true, consume = true } = checkOptions(options, 'options', OPTIONS);
 		if (typeof name !== 'string')
 			throw invalid('name', "a string: the channels are NAME-0, NAME-1 and so on");
 		checkInteger(size, 'size', 1024);
 		checkInteger(slotSize, 'slotSize');
 		if (checkInteger(memory, 'memory', 2 ** 31) % 65536)
 			throw invalid('memory', 'bytes of the module\'s own memory, a multiple of 65536');
-		this.#options = { name, slotSize, module: compile(module, run), run, memory, restart };
+		this.#options = { name, slotSize, module: compile(module, run), run, memory, restart, consume };
 		try {
 			for (let index = 0; index < size; index++)
 				this.#add(index);
@@ -70,8 +70,10 @@ export class Pool extends EventEmitter {
 	}
 
 	#add(index) {
-		const { name, slotSize } = this.#options;
-		const member = { index, channel: open(`${name}-${index}`, { slotSize }), listening: false, delay: SOON };
+		const { name, slotSize, consume } = this.#options;
+		// A keeper holds the channel while its worker is dead.
+		const channel = open(`${name}-${index}`, { slotSize, role: consume ? 'consumer' : 'keeper' });
+		const member = { index, channel, listening: false, delay: SOON };
 		this.#members.push(member);
 		this.#start(member);
 		this.#listen(member);
@@ -107,7 +109,7 @@ export class Pool extends EventEmitter {
 	}
 
 	#listen(member) {
-		if (member.listening || this.#closed)
+		if (member.listening || this.#closed || !this.#options.consume)
 			return;
 		member.listening = true;
 		const done = error => {
@@ -130,6 +132,8 @@ export class Pool extends EventEmitter {
 			signal?.throwIfAborted();
 			if (this.#closed)
 				throw failure('EBADF', 'the pool is closed');
+			if (!this.#options.consume)
+				throw failure('EACCES', 'the pool was made with consume: false: its frames are for others');
 			if (this.#error)
 				throw this.#error;
 			for (let member; (member = this.#ready.shift());) {
