@@ -18,7 +18,7 @@
 #include <sys/resource.h>
 #include <sys/utsname.h>
 
-#include "lib.h"
+#include "bench.h"
 
 #define KIB		1024ull
 #define MIB		(1024 * KIB)
@@ -26,14 +26,6 @@
 #define FAULT		(2 * MIB)	/* no fault maps less of a slot that is as large */
 #define ROUNDS		21
 #define ROUND_BYTES	(8 * MIB)	/* handed over per round, at least one frame */
-
-#define must(condition) do {						\
-	if (!(condition)) {						\
-		fprintf(stderr, "%s:%d: %s does not hold: %s\n", __FILE__, __LINE__,	\
-			#condition, strerror(errno));			\
-		exit(2);						\
-	}								\
-} while (0)
 
 struct pair {
 	struct tribuf *p, *c;

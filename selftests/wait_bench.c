@@ -15,7 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
-#include "lib.h"
+#include "bench.h"
 
 #define ROUNDS		101
 #define TURNS		20	/* there and back, per round */
@@ -26,14 +26,6 @@ enum kind { TRIBUF_POLL, TRIBUF_SPIN, EVENTFD, FUTEX, PIPE, SOCKET, KINDS };
 static const char *const names[KINDS] = {
 	"tribuf + poll", "tribuf_wait", "eventfd + poll", "futex", "pipe", "unix socket",
 };
-
-#define must(condition) do {						\
-	if (!(condition)) {						\
-		fprintf(stderr, "%s:%d: %s does not hold: %s\n", __FILE__, __LINE__,	\
-			#condition, strerror(errno));			\
-		exit(2);						\
-	}								\
-} while (0)
 
 /* One direction between the two processes. */
 struct line {
