@@ -437,8 +437,8 @@ static int tribuf_attach_by_name(struct tribuf_join *join)
 		err = tribuf_try_name(join);
 		if (err == TRIBUF_RETRY_SLOTS)
 			err = tribuf_bring(join) ?: TRIBUF_RETRY_SLOTS;
-		if (err > 0 && signal_pending(current))
-			err = -EINTR;
+		if (err > 0 && task_sigpending(current))
+			err = -ERESTARTNOHAND;
 	} while (err > 0);
 	if (join->channel)
 		tribuf_channel_put(join->channel);

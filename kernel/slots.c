@@ -122,6 +122,10 @@ static unsigned long tribuf_slots_fill_some(struct tribuf_slots *slots, unsigned
 	return slots->page[at] ? 1 : 0;
 }
 
+/*
+ * A signal ends it, but not the task work that io_uring sends by the same way; and
+ * one without a handler (a stop, the freezer) only makes the caller begin anew.
+ */
 static int tribuf_slots_fill(struct tribuf_slots *slots)
 {
 	unsigned long count = TRIBUF_SLOTS * slots->slot_pages;
@@ -131,8 +135,8 @@ static int tribuf_slots_fill(struct tribuf_slots *slots)
 	for (i = 0; i < count; i += got) {
 		if (!(i % 256))
 			cond_resched();
-		if (!(i % 256) && signal_pending(current)) {
-			err = -EINTR;
+		if (!(i % 256) && task_sigpending(current)) {
+			err = -ERESTARTNOHAND;
 			break;
 		}
 		got = tribuf_slots_fill_some(slots, i);
@@ -151,7 +155,7 @@ static int tribuf_slots_fill(struct tribuf_slots *slots)
  * @want_pieces: prefer memory that 2 MiB entries can map
  *
  * Return: the slots, or ERR_PTR of -EINVAL (0), -EFBIG (limit per channel, or an
- * overflow), -ENOSPC (limit per user), -ENOMEM, -EINTR.
+ * overflow), -ENOSPC (limit per user), -ENOMEM, -ERESTARTNOHAND.
  */
 struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, bool want_pieces)
 {

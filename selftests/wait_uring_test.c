@@ -3,6 +3,8 @@
  * Channels on an io_uring of one's own, by tribuf_uring.h; and that no way to end a
  * program with requests under way hangs it or keeps the module in use.
  */
+#include <sys/eventfd.h>
+
 #include "wait.h"
 
 #define RING_ENTRIES	16
@@ -197,6 +199,53 @@ TEST_F(uring, refuses)
 	tribuf_close(shm);
 }
 
+/* ---- attaching while requests are answered ---- */
+
+struct noise {
+	int event;
+	bool stop;
+};
+
+/* Each answer is handed to the thread that asked by what looks like a signal to it. */
+static void *answer_all_the_time(void *arg)
+{
+	struct noise *noise = arg;
+	uint64_t one = 1;
+
+	pin_to_cpu(1);
+	while (!__atomic_load_n(&noise->stop, __ATOMIC_RELAXED)) {
+		if (write(noise->event, &one, sizeof(one)) != sizeof(one))
+			break;
+		sleep_ns(20000);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(uring, answers_do_not_interrupt_an_attach, 120)
+{
+	struct noise noise = { .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&self->ring);
+	unsigned int answered = 0;
+	pthread_t thread;
+	int fd;
+
+	pin_to_cpu(0);
+	io_uring_prep_poll_multishot(sqe, noise.event, POLLIN | EPOLLET);
+	ASSERT_EQ(1, io_uring_submit(&self->ring));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, answer_all_the_time, &noise));
+	for (int i = 0; i < 10; i++) {
+		fd = join("selftest.large", TRIBUF_PRODUCER, TRIBUF_CREATE, 4 << 20);
+		EXPECT_LE(0, fd);
+		close(fd);
+		answered += io_uring_cq_ready(&self->ring);
+		io_uring_cq_advance(&self->ring, io_uring_cq_ready(&self->ring));
+	}
+	__atomic_store_n(&noise.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_LT(10, answered);
+	close(noise.event);
+}
+
 /* ---- the end, with requests under way ---- */
 
 enum end { LEAVE, EXIT, EXECUTE, KILLED, ENDS };
@@ -303,6 +352,8 @@ TEST_F_TIMEOUT(ends, never_hang_or_keep_the_module, 900)
 		ASSERT_EQ(end == KILLED ? SIGKILL : 0, status)
 			TH_LOG("%s, in round %lu", end_names[end], i);
 	}
+	printf("# %lu ends with requests under way\n", rounds);
+	fflush(stdout);
 	EXPECT_TRUE(eventually(10 * LONG, module_users() == self->users))
 		TH_LOG("%ld users of the module instead of %ld", module_users(),
 			       self->users);
