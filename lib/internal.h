@@ -32,6 +32,8 @@ struct spin {
 	int64_t end;			/* when the last one was over; 0: without a frame */
 	uint32_t points;		/* for short waits, less those for long ones */
 	uint32_t count;			/* of the state word, then */
+	uint32_t vain;			/* spins in vain since the last that was not */
+	uint32_t skipped;		/* waits until the next try */
 	uint32_t checked;		/* waits until @alone is to be found out again */
 	bool alone;			/* there is no other CPU that the peer could run on */
 };

@@ -25,6 +25,14 @@
 #define POINTS_OFF	3
 #define SPINNING	4
 
+/*
+ * Where frames are that near and yet do not come while we spin, spinning is what keeps
+ * them: the producer is to run on this very CPU. After three spins in vain on end, the
+ * next try comes 16 waits later, and twice as many after each further one.
+ */
+#define VAIN_LIMIT	3
+#define VAIN_MAX	9		/* 1024 waits */
+
 #define LOOKS		16		/* between two looks at the clock */
 #define ALONE_CHECK	64		/* waits, until we look whether we are still alone */
 
@@ -54,6 +62,10 @@ static bool pays(struct handle *h)
 
 	if (h->pending || s->points < SPINNING)
 		return false;
+	if (s->skipped) {
+		s->skipped--;
+		return false;
+	}
 	if (!s->checked) {
 		s->alone = alone();
 		s->checked = ALONE_CHECK;
@@ -79,18 +91,28 @@ static bool look_until(struct handle *h, int64_t end)
 	return false;
 }
 
+static void learn_in_vain(struct spin *s)
+{
+	if (s->vain < VAIN_MAX)
+		s->vain++;
+	s->skipped = s->vain < VAIN_LIMIT ? 0 : 2u << s->vain;
+	/* Have we been left with one CPU since? */
+	s->checked = 0;
+}
+
 bool spin(struct handle *h, int64_t start, int64_t deadline)
 {
 	int64_t end = start + SPIN_MAX;
-	bool came;
 
 	if (!pays(h))
 		return false;
-	came = look_until(h, end < deadline ? end : deadline);
-	/* Have we been left with one CPU since? */
-	if (!came)
-		h->spin.checked = 0;
-	return came;
+	if (look_until(h, end < deadline ? end : deadline)) {
+		h->spin.vain = 0;
+		return true;
+	}
+	if (end <= deadline)
+		learn_in_vain(&h->spin);
+	return false;
 }
 
 /*

@@ -9,6 +9,8 @@
 #include "lib.h"
 
 static unsigned long sleeps;
+static unsigned long asked;		/* for how many processors there are */
+static bool pretend_two;
 
 /* What libtribuf calls to sleep; glibc's own is not used in this program. */
 int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
@@ -19,6 +21,20 @@ int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, cons
 	if (timeout)
 		left = *timeout;	/* the system call writes to it */
 	return (int)syscall(SYS_ppoll, fds, count, timeout ? &left : NULL, mask, 8);
+}
+
+/* What it calls before it spins, if the last spin was in vain. */
+int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+	long bytes = syscall(SYS_sched_getaffinity, pid, size, set);
+
+	asked++;
+	if (bytes < 0)
+		return -1;
+	memset((char *)set + bytes, 0, size - (size_t)bytes);
+	if (pretend_two)
+		set->__bits[0] |= 3;
+	return 0;
 }
 
 FIXTURE(spin) {
@@ -135,6 +151,28 @@ TEST_F_TIMEOUT(spin, never_on_one_processor, 120)
 	EXPECT_LE(9 * counts.waits, 10 * counts.sleeps);
 }
 
+/*
+ * Both on one processor, although they could be on two: while we spin there, no frame
+ * can come, however near the last ones were.
+ */
+TEST_F_TIMEOUT(spin, hardly_ever_where_that_keeps_the_producer_from_running, 120)
+{
+	struct counts counts;
+
+	self->period = 50000;
+	self->cpu = 0;
+	pin_to_cpu(0);
+	pretend_two = true;
+	asked = 0;
+	counts = run(self, scaled(2000));
+	pretend_two = false;
+	printf("# asked %lu times\n", asked);
+	fflush(stdout);
+	ASSERT_LT(100, counts.waits);
+	EXPECT_LE(8 * counts.waits, 10 * counts.sleeps);
+	EXPECT_GE(counts.waits / 20, asked);
+}
+
 /* A producer that is too slow to be spun for. */
 TEST_F_TIMEOUT(spin, slow_producer_is_slept_for, 120)
 {
@@ -171,6 +209,9 @@ TEST_F_TIMEOUT(spin, idle_consumer_takes_no_processor_time, 120)
 		cpu = thread_time() - cpu;
 		least = cpu < least ? cpu : least;
 	}
+	printf("# %llu us of processor time in %lu s\n", (unsigned long long)least / 1000,
+	       scaled(2));
+	fflush(stdout);
 	EXPECT_GT(NS_PER_MS, least);
 }
 
