@@ -52,6 +52,14 @@ enum way {
 	WAY(fixture, uring_multishot, WAY_URING_MULTISHOT);		\
 	WAY(fixture, set_epoll, WAY_SET_EPOLL)
 
+/* How often the kernel was asked to wake who sleeps on @t's channel. */
+helper uint64_t rings_of(struct tribuf *t)
+{
+	struct tribuf_info_args info;
+
+	return tribuf_info(t, &info) ? 0 : info.kernel_rings;
+}
+
 /* A registration stays queued while its owner is awake: it looks like a sleeper. */
 helper bool way_stays(enum way way)
 {

@@ -48,13 +48,6 @@ static void produce(uint64_t state, unsigned long count)
 	pause();
 }
 
-static uint64_t rings_of(struct tribuf *t)
-{
-	struct tribuf_info_args info;
-
-	return tribuf_info(t, &info) ? 0 : info.kernel_rings;
-}
-
 TEST_F_TIMEOUT(lost, no_wake_up, 1200)
 {
 	unsigned long count = scaled(20000), taken = 0, sleeps = 0;
@@ -134,6 +127,7 @@ TEST_F_TIMEOUT(quiet, no_ring_while_nobody_waits, 300)
 	unsigned long count = scaled(50000);
 	struct tribuf_frame frame;
 	pthread_t thread;
+	uint64_t rings;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, publish_soon, self->p));
 	ASSERT_EQ(way_reads(variant->way), waiter_sleep(&self->w, LONG, &frame));
@@ -145,7 +139,11 @@ TEST_F_TIMEOUT(quiet, no_ring_while_nobody_waits, 300)
 		if (i % 3)
 			ASSERT_EQ(1, tribuf_acquire(self->c, &frame));
 	}
-	EXPECT_GE(2, rings_of(self->p));
+	rings = rings_of(self->p);
+	printf("# %llu rings while nobody waits, after the one that found out\n",
+	       (unsigned long long)(rings > 2 ? rings - 2 : 0));
+	fflush(stdout);
+	EXPECT_GE(2, rings);
 }
 
 TEST_HARNESS_MAIN
