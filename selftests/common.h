@@ -668,6 +668,21 @@ helper void slay(pid_t pid)
 
 #define EXPECT_CHILD(...) EXPECT_EQ(0, ended(in_child(__VA_ARGS__)))
 
+/* Is our thread @tid asleep? 0 is none. */
+helper bool thread_sleeps(pid_t tid)
+{
+	char path[64], text[256] = "", *state;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	f = tid ? fopen(path, "r") : NULL;
+	if (!f)
+		return false;
+	state = fgets(text, sizeof(text), f) ? strrchr(text, ')') : NULL;
+	fclose(f);
+	return state && state[2] == 'S';
+}
+
 /* Memory that children share with the test, zeroed. */
 #define shared_with_children(type)					\
 	((type *)mmap(NULL, sizeof(type), PROT_READ | PROT_WRITE,	\

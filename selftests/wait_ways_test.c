@@ -48,26 +48,11 @@ static void *sleep_in_thread(void *arg)
 	return NULL;
 }
 
-/* Is the thread @tid asleep? */
-static bool asleep(pid_t tid)
-{
-	char path[64], text[256] = "", *state;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	f = fopen(path, "r");
-	if (!f)
-		return false;
-	state = fgets(text, sizeof(text), f) ? strrchr(text, ')') : NULL;
-	fclose(f);
-	return state && state[2] == 'S';
-}
-
 static bool start_sleeper(struct sleeper *s, struct waiter *w)
 {
 	*s = (struct sleeper){ .w = w };
 	return !pthread_create(&s->thread, NULL, sleep_in_thread, s) &&
-	       eventually(LONG, __atomic_load_n(&s->tid, __ATOMIC_ACQUIRE) && asleep(s->tid));
+	       eventually(LONG, thread_sleeps(__atomic_load_n(&s->tid, __ATOMIC_ACQUIRE)));
 }
 
 TEST_F(ways, a_frame_wakes)
@@ -212,7 +197,7 @@ TEST_F(closed, ends_the_wait)
 	pthread_t thread;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_raw, &r));
-	ASSERT_TRUE(eventually(LONG, __atomic_load_n(&r.tid, __ATOMIC_ACQUIRE) && asleep(r.tid)));
+	ASSERT_TRUE(eventually(LONG, thread_sleeps(__atomic_load_n(&r.tid, __ATOMIC_ACQUIRE))));
 	ASSERT_EQ(0, close(self->fd));
 	pthread_join(thread, NULL);
 	/* poll() may look again when the descriptor is gone already. */
@@ -273,6 +258,48 @@ TEST_F_TIMEOUT(crowd, one_frame_wakes_all_on_one_handle, 300)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(together); i++)
 		waiter_close(&w[i]);
+}
+
+/* ---- as many observers as there may be ---- */
+
+TEST_F_TIMEOUT(crowd, one_ring_wakes_all_observers, 120)
+{
+	static struct sleeper s[TRIBUF_OBSERVERS_MAX];
+	struct tribuf *o[TRIBUF_OBSERVERS_MAX];
+	struct waiter w[TRIBUF_OBSERVERS_MAX];
+	struct tribuf_frame frame;
+	unsigned char copy[SLOT];
+	uint64_t start, rings;
+
+	for (int i = 0; i < TRIBUF_OBSERVERS_MAX; i++) {
+		ASSERT_EQ(0, open_as(&o[i], test_name(), TRIBUF_OBSERVER, 0, 0));
+		ASSERT_EQ(0, waiter_open(&w[i], WAY_POLL, o[i], POLLIN));
+	}
+	for (unsigned long round = 0; round < scaled(3); round++) {
+		for (int i = 0; i < TRIBUF_OBSERVERS_MAX; i++)
+			ASSERT_TRUE(start_sleeper(&s[i], &w[i]));
+		rings = rings_of(self->p);
+		start = now();
+		lib_publish(self->p);
+		for (int i = 0; i < TRIBUF_OBSERVERS_MAX; i++) {
+			pthread_join(s[i].thread, NULL);
+			ASSERT_EQ(0, s[i].result);
+			ASSERT_GT(start + LONG * NS_PER_MS, s[i].woke);
+			ASSERT_EQ(1, tribuf_snapshot(o[i], &frame, copy, sizeof(copy)));
+		}
+		EXPECT_EQ(rings + 1, rings_of(self->p));
+		/* Awake: the first publish finds out, the others need not ask. */
+		for (int i = 0; i < 10; i++)
+			lib_publish(self->p);
+		EXPECT_GE(rings + 2, rings_of(self->p));
+		for (int i = 0; i < TRIBUF_OBSERVERS_MAX; i++)
+			ASSERT_EQ(1, tribuf_snapshot(o[i], &frame, copy, sizeof(copy)));
+		/* The consumer sees what it would see without them. */
+		ASSERT_EQ(1, tribuf_acquire(self->c, &frame));
+		ASSERT_EQ(11 * (round + 1), frame.seq);
+	}
+	for (int i = 0; i < TRIBUF_OBSERVERS_MAX; i++)
+		tribuf_close(o[i]);
 }
 
 /* ---- all roles asleep at once ---- */
@@ -397,25 +424,45 @@ static void publish_large(unsigned long count)
 	pause();
 }
 
-TEST_F_TIMEOUT(crowd, observers_copies_of_large_frames_succeed, 120)
-{
-	unsigned long count = scaled(200), good = 0, outrun = 0;
-	unsigned char *copy = malloc(LARGE);
-	struct tribuf_frame frame = {};
+FIXTURE(large) {
+	unsigned char *copy;
 	struct tribuf *o;
 	pid_t producer;
+};
+
+FIXTURE_SETUP(large)
+{
+	REQUIRE_DEVICE();
+	test_name();		/* its children's too, from here on */
+	self->copy = malloc(LARGE);
+	ASSERT_NE(NULL, self->copy);
+	memset(self->copy, 0, LARGE);
+}
+
+FIXTURE_TEARDOWN(large)
+{
+	tribuf_close(self->o);
+	free(self->copy);
+}
+
+/* Look on at what the child @producer publishes, as soon as it does. */
+static bool look_on(FIXTURE_DATA(large) *self, pid_t producer)
+{
+	self->producer = producer;
+	return eventually(LONG, !open_as(&self->o, test_name(), TRIBUF_OBSERVER, 0, 0));
+}
+
+TEST_F_TIMEOUT(large, copies_succeed, 120)
+{
+	unsigned long count = scaled(200), good = 0, outrun = 0;
+	struct tribuf_frame frame = {};
 	int result;
 
-	tribuf_close(self->c);
-	tribuf_close(self->p);
-	self->c = self->p = NULL;
-	memset(copy, 0, LARGE);
-	producer = in_child(publish_large(count));
-	ASSERT_TRUE(eventually(LONG, !open_as(&o, test_name(), TRIBUF_OBSERVER, 0, 0)));
+	ASSERT_TRUE(look_on(self, in_child(publish_large(count))));
 	while (frame.seq < count) {
-		result = tribuf_wait(o, TRIBUF_READY, LONG * (int64_t)NS_PER_MS);
+		result = tribuf_wait(self->o, TRIBUF_READY, LONG * (int64_t)NS_PER_MS);
 		ASSERT_EQ(TRIBUF_READY, result);
-		result = tribuf_snapshot(o, &frame, copy, LARGE);
+		result = tribuf_snapshot(self->o, &frame, self->copy, LARGE);
 		ASSERT_TRUE(result == 1 || result == -EAGAIN) TH_LOG("%s", tribuf_explain());
 		*(result == 1 ? &good : &outrun) += 1;
 	}
@@ -424,9 +471,42 @@ TEST_F_TIMEOUT(crowd, observers_copies_of_large_frames_succeed, 120)
 	EXPECT_LE(99 * (good + outrun), 100 * good);
 	/* Most frames were seen, or the rate was not what it is meant to be. */
 	EXPECT_LT(count / 10, good);
-	slay(producer);
-	tribuf_close(o);
-	free(copy);
+	slay(self->producer);
+}
+
+/* In a child: frames that are as large, and published far faster than they are copied. */
+static void publish_without_pause(void)
+{
+	struct tribuf_frame frame;
+	struct tribuf *p;
+
+	pin_to_cpu(1);
+	child_gets(0, open_as(&p, test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE, LARGE));
+	for (;;) {
+		child_gets(0, tribuf_begin(p, &frame));
+		child_must(tribuf_publish(p, &frame) >= 0);
+	}
+}
+
+/* Then an observer gives up, and says so, instead of trying for ever. */
+TEST_F_TIMEOUT(large, copies_that_are_always_outrun_end, 120)
+{
+	struct tribuf_frame frame;
+	uint64_t start;
+	int result;
+
+	pin_to_cpu(0);
+	ASSERT_TRUE(look_on(self, in_child(publish_without_pause())));
+	/* A producer that is not running at the moment outruns nobody. */
+	start = now();
+	do {
+		result = tribuf_snapshot(self->o, &frame, self->copy, LARGE);
+	} while (result >= 0 && now() < start + 4 * LONG * NS_PER_MS);
+	EXPECT_EQ(-EAGAIN, result);
+	EXPECT_NE(NULL, strstr(tribuf_explain(), "faster"));
+	slay(self->producer);
+	/* What it left is whole, and is had. */
+	EXPECT_EQ(1, tribuf_snapshot(self->o, &frame, self->copy, LARGE));
 }
 
 TEST_HARNESS_MAIN
