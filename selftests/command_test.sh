@@ -272,6 +272,90 @@ test_observers_see_whole_frames() {
 	ended $sub 0
 }
 
+sets_can_wait() { [ "$BACKEND" = device ] || skip 'a set waits for channels of the device only'; }
+is_output() { # LINE..., in any order
+	[ "$(sort "$dir/out")" = "$(printf '%s\n' "$@")" ] || fail "not as expected: $(<"$dir/out")"
+}
+knows() { # NAME WORDS: does info say so?
+	"$TRIBUF" info "$1" --json 2>/dev/null | grep -F -- "$2"
+}
+
+# Named before they are there, and each to its end, whatever the others do.
+test_set_takes_from_each_channel() {
+	local sub one
+	sets_can_wait
+	"$TRIBUF" sub --set "$ch.1" "$ch.2" "$ch.3" >"$dir/out" &
+	sub=$!
+	until_true knows "$ch.3" "\"consumer_pid\":$sub,"
+	for one in 1 2 3; do
+		lines 2500 | "$TRIBUF" pub "$ch.$one" --paced --frame-size 1000 -q &
+	done
+	ended $sub 0
+	is_output "$ch."{1,2,3}" "{'1 1000','2 1000','3 500'}
+}
+
+test_set_ends_as_told() {
+	local sub
+	sets_can_wait
+	expect 3 limit "$TRIBUF" sub --set "$ch.1" "$ch.2" --timeout 0.3
+	says 'no frame came on any channel'
+	# A successor's frames too; and no more of them than asked for.
+	"$TRIBUF" sub --set "$ch.1" "$ch.2" --follow --count 3 >"$dir/out" &
+	sub=$!
+	for _ in 1 2 3; do
+		echo x | "$TRIBUF" pub "$ch.2" --paced --frame-size 2 -q
+	done
+	ended $sub 0
+	is_output "$ch.2 "{1,2,3}' 2'
+	"$TRIBUF" sub --set "$ch.1" &
+	sub=$!
+	until_true knows "$ch.1" "\"consumer_pid\":$sub,"
+	kill -TERM $sub
+	ended $sub 143
+}
+
+# One that was replaced is told of, and the others' frames still come.
+test_set_goes_on_when_one_of_it_ends() {
+	local sub
+	sets_can_wait
+	sleep 30 | "$TRIBUF" pub "$ch.1" --frame-size 2 -q &
+	"$TRIBUF" sub --set "$ch.1" "$ch.2" >"$dir/out" 2>"$dir/err" &
+	sub=$!
+	until_true knows "$ch.1" "\"consumer_pid\":$sub,"
+	sleep 30 | "$TRIBUF" pub "$ch.1" --replace --frame-size 2 -q &
+	until_true non_empty "$dir/err"
+	echo x | "$TRIBUF" pub "$ch.2" --paced --frame-size 2 -q || fail "pub: $?"
+	ended $sub 4
+	says "$ch.1"
+	is_output "$ch.2 1 2"
+}
+
+is_not_ours() { [ "$(readlink "$1")" != "$(readlink /proc/self/ns/ipc)" ]; }	# NAMESPACE
+
+# In an IPC namespace of its own, where there are no channels but these.
+test_all_takes_from_those_that_are_free() {
+	local space
+	sets_can_wait
+	unshare --ipc true 2>/dev/null || skip 'needs the right to make a namespace'
+	unshare --ipc sleep 100 &
+	space=/proc/$!/ns/ipc
+	there() { nsenter --ipc="$space" "$TRIBUF" "$@"; }
+	until_true is_not_ours "$space"
+	expect 1 there sub --all
+	says 'no channel'
+	{ echo x; sleep 30; } | there pub "$ch.1" --frame-size 2 -q &
+	{ echo yy; sleep 30; } | there pub "$ch.2" --frame-size 3 -q &
+	there sub "$ch.2" >"$dir/busy" &
+	until_true non_empty "$dir/busy"
+	until_true there info "$ch.1"
+	expect 0 there sub --all --count 1 --timeout 20
+	is_output "$ch.1 1 2"
+	expect 3 there sub --all --timeout 0.3
+	is_output "$ch.1 1 2"
+	expect 3 there sub --all --observe --timeout 0.3
+	is_output "$ch."{'1 1 2','2 1 3'}
+}
+
 test_reader_of_the_output_leaves() {
 	"$TRIBUF" pub "$ch" --pattern --frame-size 4K --rate 1000 &
 	"$TRIBUF" sub "$ch" 2>"$dir/err" | head -c 10000 >/dev/null
@@ -566,6 +650,11 @@ test_usage_errors() {
 		sub $ch a b
 		sub $ch --count x
 		sub $ch --timeout x
+		sub --set
+		sub --all $ch
+		sub --all --set $ch
+		sub --set $ch --verify
+		sub --all --stats
 		create
 		create $ch
 		create $ch --slot-size 4K --granule 3
