@@ -234,7 +234,7 @@ static bool tribuf_observer_waits(const struct tribuf_channel *channel)
 	struct tribuf_handle *peer;
 
 	list_for_each_entry_rcu(peer, &channel->observers, observing)
-		if (tribuf_queue_check(peer, 0))
+		if (waitqueue_active(&peer->wq))	/* exact after a barrier */
 			return true;
 	return false;
 }
@@ -244,7 +244,8 @@ static bool tribuf_observer_waits(const struct tribuf_channel *channel)
  * to wait, the bit is cleared first and then the queues are looked at again: who
  * queued before that look is found, and the bit set again; who queues later
  * finds the bit clear and sets it. Waking comes last: a frame that was published
- * while the bit was clear is seen by the look at the level.
+ * while the bit was clear is seen by the look at the level. Who does not sleep is
+ * passed over without a lock: any number of observers may be there.
  */
 static bool tribuf_ring_observers(struct tribuf_channel *channel)
 {
@@ -257,10 +258,12 @@ static bool tribuf_ring_observers(struct tribuf_channel *channel)
 		if (!tribuf_observer_waits(channel))
 			return false;
 		atomic_or(TRIBUF_WATCHED, channel->word);
-		smp_mb__after_atomic();	/* pairs with the exchange at publish */
 	}
+	/* The word, swapped by our caller, before the queues. Pairs with tribuf_arm(). */
+	smp_mb();
 	list_for_each_entry_rcu(peer, &channel->observers, observing)
-		woke |= tribuf_wake_level(peer);
+		if (waitqueue_active(&peer->wq))	/* after that barrier */
+			woke |= tribuf_wake_level(peer);
 	return woke;
 }
 
