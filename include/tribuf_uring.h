@@ -61,6 +61,8 @@ static inline int tribuf_uring_wait(struct io_uring_sqe *sqe, struct tribuf *t, 
 /*
  * tribuf_uring_wait_once - the same for one answer: to be queued just before one
  * goes to sleep, when there is nothing to take. Costs the peer two rings at most.
+ * While the peer is gone the answer comes at once, each time: io_uring tells of that
+ * (POLLRDHUP) whatever it is asked for. Wait by tribuf_uring_wait() then.
  */
 static inline int tribuf_uring_wait_once(struct io_uring_sqe *sqe, struct tribuf *t,
 					 unsigned int events)

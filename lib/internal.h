@@ -154,6 +154,7 @@ int64_t now(void);
 bool ready(struct handle *h, uint32_t word);
 int look(struct handle *h, unsigned int events);
 int check_wait(const struct handle *h, unsigned int events);
+bool peer_is_gone(const struct handle *h);
 short poll_events(const struct handle *h, unsigned int events);
 void note_events(struct handle *h, int revents);
 

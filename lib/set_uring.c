@@ -5,16 +5,21 @@
  * again at the next sleep only, so that the producer of a channel whose owner is
  * awake finds nobody to ring.
  *
+ * io_uring reports that a peer is gone whether it was asked or not, and a one-shot
+ * poll at once and each time. So who has lost its peer is given a multishot poll, which
+ * tells of what happens; with the first thing that is not about that it is given up.
+ *
  * The ring has none of the flags that bind it to one thread: a set serves one
  * thread at a time, but not the same for ever. Polls that a thread leaves behind
  * when it exits are cancelled by the kernel, and queued again here.
  */
-#define _GNU_SOURCE
+#define _GNU_SOURCE		/* POLLRDHUP */
 #include "set.h"
 
 #ifdef HAVE_LIBURING
 
 #include <liburing.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,14 +97,34 @@ static struct io_uring_sqe *get_sqe(struct tribuf_set *set)
 
 static int set_uring_queue(struct tribuf_set *set, struct member *m)
 {
-	struct io_uring_sqe *sqe = get_sqe(set);
+	unsigned int mask = (unsigned int)poll_events(m->handle, m->events);
+	struct io_uring_sqe *sqe;
 
+	if (m->queued)		/* multishot: it stays, or its end is on the way */
+		return 0;
+	sqe = get_sqe(set);
 	if (!sqe)
 		return fail(ENOMEM, "the kernel takes no more polls: it is short of memory");
-	io_uring_prep_poll_add(sqe, m->handle->fd, (unsigned int)poll_events(m->handle, m->events));
+	if (peer_is_gone(m->handle))
+		io_uring_prep_poll_multishot(sqe, m->handle->fd, mask);
+	else
+		io_uring_prep_poll_add(sqe, m->handle->fd, mask);
 	io_uring_sqe_set_data(sqe, m);
 	m->queued = true;
 	return 0;
+}
+
+/* End the poll of @m; its last answer says so. False: there is no room to ask for it. */
+static bool cancel(struct member *m)
+{
+	struct io_uring_sqe *sqe = get_sqe(m->set);
+
+	if (!sqe)
+		return false;
+	io_uring_prep_poll_remove(sqe, (uintptr_t)m);
+	io_uring_sqe_set_data(sqe, NULL);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	return true;
 }
 
 static void complete(const struct io_uring_cqe *cqe)
@@ -108,11 +133,15 @@ static void complete(const struct io_uring_cqe *cqe)
 
 	if (!m)			/* a removal that had nothing to remove any more */
 		return;
-	m->queued = false;
-	if (!m->handle)
-		free_member(m);
-	else
-		wake_member(m, cqe->res == -ECANCELED ? 0 : cqe->res);
+	m->queued = cqe->flags & IORING_CQE_F_MORE;
+	if (!m->handle) {
+		if (!m->queued)
+			free_member(m);
+		return;
+	}
+	if (m->queued && cqe->res & ~POLLRDHUP)
+		cancel(m);
+	wake_member(m, cqe->res == -ECANCELED ? 0 : cqe->res);
 }
 
 /* No system call, but to fetch answers that the ring had no room for. */
@@ -133,17 +162,10 @@ static int set_uring_reap(struct tribuf_set *set)
 /* The poll holds on to the descriptor, whose owner may be about to close it. */
 static bool set_uring_remove(struct tribuf_set *set, struct member *m)
 {
-	struct io_uring_sqe *sqe;
-
 	if (!m->queued)
 		return false;
-	sqe = get_sqe(set);
-	if (sqe) {
-		io_uring_prep_poll_remove(sqe, (uintptr_t)m);
-		io_uring_sqe_set_data(sqe, NULL);
-		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	if (cancel(m))
 		io_uring_submit_and_get_events(&set->uring->ring);
-	}
 	return true;
 }
 

@@ -182,6 +182,17 @@ int tribuf_wait_until(struct tribuf *handle, unsigned int events, int64_t deadli
 	return err ? err : wait_until(handle_of(handle), events, deadline);
 }
 
+/* Was the peer once there, and is it gone? As of the last look: POLLRDHUP holds. */
+bool peer_is_gone(const struct handle *h)
+{
+	uint32_t had = h->role == TRIBUF_PRODUCER ? TRIBUF_STATE_HAD_CONSUMER :
+						    TRIBUF_STATE_HAD_PRODUCER;
+	uint32_t has = h->role == TRIBUF_PRODUCER ? TRIBUF_STATE_CONSUMER :
+						    TRIBUF_STATE_PRODUCER;
+
+	return (h->news.state & (had | has)) == had;
+}
+
 short poll_events(const struct handle *h, unsigned int events)
 {
 	uint32_t peer = h->role == TRIBUF_PRODUCER ? TRIBUF_STATE_CONSUMER : TRIBUF_STATE_PRODUCER;

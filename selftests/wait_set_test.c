@@ -72,22 +72,75 @@ TEST_F(set, reports_what_was_added_until_it_is_taken)
 	}
 }
 
+/* Opens or closes the first producer while the set sleeps. */
+static void *come_or_go(void *arg)
+{
+	struct tribuf **p = arg;
+
+	sleep_ms(50);
+	if (*p) {
+		tribuf_close(*p);
+		*p = NULL;
+	} else {
+		open_as(p, numbered(0), TRIBUF_PRODUCER, 0, 0);
+	}
+	return NULL;
+}
+
 TEST_F(set, reports_peers_as_tribuf_wait_does)
 {
+	pthread_t thread;
+
 	tribuf_set_remove(self->set, self->c[0]);
 	ASSERT_EQ(0, tribuf_set_add(self->set, self->c[0],
 				    TRIBUF_PEER_GONE | TRIBUF_PEER_BACK, NULL));
 	/* Who is there since before we looked is news, once. */
 	while (tribuf_set_wait(self->set, self->ready, FEW, NS_PER_MS))
 		;
-	tribuf_close(self->p[0]);
+	for (int round = 0; round < 4; round++) {
+		ASSERT_EQ(0, pthread_create(&thread, NULL, come_or_go, &self->p[0]));
+		ASSERT_EQ(1, tribuf_set_wait(self->set, self->ready, FEW, LONG * NS_PER_MS));
+		EXPECT_EQ(round % 2 ? TRIBUF_PEER_BACK : TRIBUF_PEER_GONE, self->ready[0].events);
+		pthread_join(thread, NULL);
+		EXPECT_EQ(0, tribuf_set_wait(self->set, self->ready, FEW, 20 * NS_PER_MS));
+	}
+}
+
+/* That a peer is away is no reason to wake again and again, whatever is waited for. */
+TEST_F(set, sleeps_while_peers_are_away)
+{
+	struct tribuf_frame frame;
+	uint64_t cpu, rings;
+
+	tribuf_set_remove(self->set, self->c[0]);
+	ASSERT_EQ(0, tribuf_set_add(self->set, self->c[0], TRIBUF_READY | TRIBUF_PEER_GONE |
+				    TRIBUF_PEER_BACK, NULL));
+	while (tribuf_set_wait(self->set, self->ready, FEW, NS_PER_MS))
+		;
+	for (int i = 0; i < FEW; i++)
+		tribuf_close(self->p[i]);
+	memset(self->p, 0, sizeof(self->p));
 	ASSERT_EQ(1, tribuf_set_wait(self->set, self->ready, FEW, LONG * NS_PER_MS));
 	EXPECT_EQ(TRIBUF_PEER_GONE, self->ready[0].events);
-	EXPECT_EQ(0, tribuf_set_wait(self->set, self->ready, FEW, 20 * NS_PER_MS));
-	ASSERT_EQ(0, open_as(&self->p[0], numbered(0), TRIBUF_PRODUCER, 0, 0));
-	ASSERT_EQ(1, tribuf_set_wait(self->set, self->ready, FEW, LONG * NS_PER_MS));
-	EXPECT_EQ(TRIBUF_PEER_BACK, self->ready[0].events);
-	EXPECT_EQ(0, tribuf_set_wait(self->set, self->ready, FEW, 20 * NS_PER_MS));
+	cpu = cpu_time();
+	EXPECT_EQ(0, tribuf_set_wait(self->set, self->ready, FEW, 500 * NS_PER_MS));
+	EXPECT_GT(50 * NS_PER_MS, cpu_time() - cpu);
+	/* The next one wakes, and rings no more often than the first did. */
+	ASSERT_EQ(0, open_as(&self->p[5], numbered(5), TRIBUF_PRODUCER, 0, 0));
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(0, tribuf_set_wait(self->set, self->ready, FEW, NS_PER_MS));
+		lib_publish(self->p[5]);
+		ASSERT_EQ(1, tribuf_set_wait(self->set, self->ready, FEW, LONG * NS_PER_MS));
+		ASSERT_EQ(1, tribuf_acquire(self->c[5], &frame));
+	}
+	rings = rings_of(self->p[5]);
+	for (int i = 0; i < 20; i++) {
+		lib_publish(self->p[5]);
+		ASSERT_EQ(1, tribuf_set_wait(self->set, self->ready, FEW, 0));
+		ASSERT_EQ(1, tribuf_acquire(self->c[5], &frame));
+	}
+	if (!variant->flags)	/* epoll's registrations stay */
+		EXPECT_GE(rings + 1, rings_of(self->p[5]));
 }
 
 TEST_F(set, waits_for_all_roles)
