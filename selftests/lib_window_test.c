@@ -145,6 +145,7 @@ TEST_F(lib_window, leaves_what_is_between_its_pages)
 	struct tribuf *odd;
 	unsigned char *room = empty_room();
 
+	created_kind = 0;	/* of shm, in each variant */
 	ASSERT_EQ(0, open_as(&odd, "shm:odd-window", TRIBUF_PRODUCER, TRIBUF_CREATE, 100));
 	memset(room, 0x77, WINDOW);
 	ASSERT_EQ(0, tribuf_window_map(odd, room, WINDOW));
