@@ -42,7 +42,8 @@ struct channel {
 	struct tribuf *t;
 	uint32_t id;			/* as JavaScript knows it; 0: closed */
 	uint32_t role;
-	struct tribuf_frame frame;	/* producer: the one that was begun */
+	struct tribuf_frame frame;	/* producer: the one that was begun last, */
+	bool begun;			/* if any was */
 	struct record *record;
 	napi_ref record_ref;
 	struct window *windows;

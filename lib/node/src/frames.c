@@ -46,7 +46,7 @@ static int catch_up(struct channel *c)
 /* acquire(channel): 1: a frame, which the record describes; 0: none */
 napi_value js_acquire(napi_env napi, napi_callback_info info)
 {
-	struct tribuf_frame frame;
+	struct tribuf_frame frame = { .bytes = 0 };
 	struct channel *c;
 	struct args args;
 	int got;
@@ -92,7 +92,11 @@ static int begin(struct channel *c)
 {
 	int err = catch_up(c);
 
-	return err ? err : tribuf_begin(c->t, &c->frame);
+	if (!err)
+		err = tribuf_begin(c->t, &c->frame);
+	if (!err)
+		c->begun = true;
+	return err;
 }
 
 /* begin(channel): the record describes the frame to write */
@@ -120,7 +124,7 @@ static int publish(struct channel *c, uint64_t bytes)
 	c->frame.timestamp = r->timestamp == STAMP_NOW ? monotonic() : r->timestamp;
 	c->frame.cookie = r->cookie;
 	c->frame.flags = r->flags;
-	if (c->frame.user)
+	if (c->begun)
 		memcpy(c->frame.user, r->user, sizeof(r->user));
 	return tribuf_publish(c->t, &c->frame);
 }
