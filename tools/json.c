@@ -3,16 +3,23 @@
 #include <inttypes.h>
 #include "tool.h"
 
-/* How many bytes the UTF-8 sequence at @at has; 0: it is none. */
+/*
+ * How many bytes the UTF-8 sequence at @at has; 0: it is none, as those are not that
+ * are longer than needed, surrogates, or beyond the last character (RFC 3629).
+ */
 static int sequence(const unsigned char *at)
 {
 	int more = at[0] >= 0xf0 && at[0] < 0xf5 ? 3 : at[0] >= 0xe0 && at[0] < 0xf0 ? 2 :
 		   at[0] >= 0xc2 && at[0] < 0xe0 ? 1 : 0;
+	int least = at[0] == 0xe0 ? 0xa0 : at[0] == 0xf0 ? 0x90 : 0x80;
+	int most = at[0] == 0xed ? 0x9f : at[0] == 0xf4 ? 0x8f : 0xbf;
 
-	for (int i = 1; i <= more; i++)
+	if (!more || at[1] < least || at[1] > most)
+		return 0;
+	for (int i = 2; i <= more; i++)
 		if ((at[i] & 0xc0) != 0x80)
 			return 0;
-	return more ? more + 1 : 0;
+	return more + 1;
 }
 
 static void text(FILE *out, const char *string)
