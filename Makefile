@@ -40,6 +40,7 @@ help:
 	@echo 'KDIR=DIR             kernel headers to build the module for'
 	@echo 'ARCH= CROSS_COMPILE= for another machine'
 	@echo 'W=1, C=1 CHECK=sparse  for the module, as in the kernel itself'
+	@echo 'TRIBUF_KUNIT=y       the module with its KUnit tests in it, for a kernel that has KUnit'
 	@echo 'HOST=1               demo, check: this machine'\''s own /dev/tribuf instead of a VM'
 	@echo 'PREFIX= DESTDIR=     install: where to ($(PREFIX))'
 
