@@ -33,6 +33,7 @@
 #include <sys/wait.h>
 #include <linux/tribuf.h>
 
+#ifndef WITHOUT_HARNESS		/* programs that are no suites */
 /*
  * The harness's time limits are for stock kernels and for the counts of "make
  * check": TRIBUF_PATIENCE, in the environment, multiplies them.
@@ -48,6 +49,7 @@ static inline unsigned int patient_alarm(unsigned int seconds)
 #define alarm(seconds) patient_alarm(seconds)
 #include "kselftest_harness.h"
 #undef alarm
+#endif
 
 #define DEVICE		"/dev/tribuf"
 #define PARAMETERS	"/sys/module/tribuf/parameters/"

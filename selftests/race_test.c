@@ -298,9 +298,28 @@ TEST_F_TIMEOUT(race, geometry_comes, 120)
 
 static int taker[2];	/* consumer, observer */
 
+/* Frames whose descriptors say their number twice more, each in another place. */
+static int publish_numbered(int fd, uint64_t number)
+{
+	struct tribuf_publish_args args = {
+		.size = sizeof(args),
+		.bytes = 64,
+		.cookie = number,
+		.timestamp = ~number,
+	};
+
+	return tri_ioctl(fd, TRIBUF_IOC_PUBLISH, &args);
+}
+
+static bool numbered_whole(const struct tribuf_desc *desc)
+{
+	return desc->cookie == desc->seq && desc->timestamp == ~desc->seq;
+}
+
 static void *publish_all(void *arg)
 {
 	struct arena *a = arg;
+	uint64_t number = 0;
 	uint8_t format[64] = { 1 };
 	struct tribuf_format_args f = {
 		.size = sizeof(f),
@@ -310,7 +329,7 @@ static void *publish_all(void *arg)
 	};
 
 	while (goes_on(a)) {
-		MAY(a, kernel_publish(a->fd, 64, NULL), 0);
+		MAY(a, publish_numbered(a->fd, ++number), 0);
 		f.bytes = sizeof(format);
 		MAY(a, tri_ioctl(a->fd, TRIBUF_IOC_FORMAT, &f), 0);
 		if (a->rounds % 16 == 0)
@@ -333,6 +352,7 @@ static void take_all(struct arena *a, int fd)
 		int err = kernel_acquire(fd, &frame);
 
 		MAY(a, err, EAGAIN);
+		MAY(a, err || numbered_whole(&frame.desc) ? 0 : -EBADMSG, 0);
 		if (!err)
 			MAY(a, kernel_copy(fd, frame.slot, frame.desc.generation, 0, data, 64),
 			    ESTALE);
