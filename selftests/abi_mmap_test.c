@@ -422,15 +422,8 @@ TEST_F(mapped, frames_go_through_system_calls)
 /* A file system that does direct I/O reads and writes slots in place. */
 TEST_F(mapped, direct_io)
 {
-	static const char * const folders[] = { "/tmp", "/dev/shm", "/vm-out", "/var/tmp" };
-	char path[64];
-	int fd = -1;
+	int fd = direct_file();
 
-	for (size_t i = 0; i < ARRAY_SIZE(folders) && fd < 0; i++) {
-		snprintf(path, sizeof(path), "%s/tribuf-direct-%d", folders[i], getpid());
-		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
-		unlink(path);
-	}
 	if (fd < 0)
 		SKIP(return, "no file system here does O_DIRECT");
 	memset(self->p.slots, 'd', page_size());

@@ -5,6 +5,7 @@
  */
 #include <sched.h>
 #include <sys/fsuid.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
@@ -254,6 +255,124 @@ static bool listed(int fd, const char *name)
 	return found;
 }
 
+/* Each refusal, as a process without any right gets it. */
+TEST_F(rights, every_refusal_to_an_unprivileged_process)
+{
+	const char *name = test_name();
+	int look, closed, gate;
+
+	umask(0);
+	self->fd = alices(0644);
+	closed = join("selftest.closed", TRIBUF_KEEPER, TRIBUF_CREATE, SLOT);
+	gate = join_fd(self->fd, TRIBUF_KEEPER, TRIBUF_GRANT(TRIBUF_CONSUMER));
+	ASSERT_LE(0, closed);
+	ASSERT_LE(0, gate);
+	EXPECT_CHILD(
+		become(NOBODY);
+		/* by the mode */
+		child_gets(-EACCES, join(name, TRIBUF_PRODUCER, 0, 0));
+		child_gets(-EACCES, join(name, TRIBUF_CONSUMER, TRIBUF_PENDING, 0));
+		child_gets(-EACCES, join(name, TRIBUF_PRODUCER, TRIBUF_CREATE, SLOT));
+		for (uint32_t role = TRIBUF_PRODUCER; role <= TRIBUF_KEEPER; role++)
+			child_gets(-EACCES, join("selftest.closed", role, 0, 0));
+		/* by the owner */
+		child_gets(-EPERM, join(name, TRIBUF_PRODUCER, TRIBUF_CREATE | TRIBUF_REPLACE,
+					SLOT));
+		child_gets(-EPERM, join(name, TRIBUF_OBSERVER, TRIBUF_OWNER, 0));
+		child_gets(-EEXIST, join(name, TRIBUF_KEEPER, TRIBUF_CREATE | TRIBUF_EXCL, SLOT));
+		/* by what a descriptor grants */
+		child_gets(-EACCES, join_fd(gate, TRIBUF_PRODUCER, 0));
+		child_gets(-EPERM, join_fd(gate, TRIBUF_CONSUMER, TRIBUF_GRANT(TRIBUF_PRODUCER)));
+		look = join(name, TRIBUF_OBSERVER, 0, 0);
+		child_must(look >= 0);
+		child_gets(-EACCES, join_fd(look, TRIBUF_OBSERVER, 0));
+		child_gets(-EBADF, join_fd(-1, TRIBUF_OBSERVER, 0));
+		child_gets(-EBADF, join_fd(open("/dev/null", O_RDWR), TRIBUF_OBSERVER, 0));
+		/* by the role */
+		child_gets(-EACCES, kernel_publish(look, 1, NULL));
+		child_gets(-EACCES, ring(look));
+		child_must(!map(look, page_offset(TRIBUF_PAGE_STATE), page_size(),
+				PROT_READ | PROT_WRITE) && errno == EACCES);
+		child_must(!listed(look, "selftest.closed") && listed(look, name));
+		/* nor may the limits be changed */
+		child_must(open(PARAMETERS "user_bytes_max", O_WRONLY) < 0 && errno == EACCES);
+	);
+	close(closed);
+	close(gate);
+}
+
+/* A guarded consumer only reads; whoever would write needs the right to. */
+TEST_F(rights, guarded_consumers_need_no_right_to_write)
+{
+	struct tribuf_attach_args args = attach_args(test_name(), TRIBUF_KEEPER,
+						     TRIBUF_CREATE | TRIBUF_GUARDED, SLOT);
+	const char *name = test_name();
+
+	umask(0);
+	args.mode = 0644;
+	self->fd = attach_new(&args);
+	ASSERT_LE(0, self->fd);
+	EXPECT_CHILD(
+		struct tribuf_attach_args as = attach_args(name, TRIBUF_CONSUMER, TRIBUF_GUARDED,
+							   0);
+		int fd;
+
+		become(NOBODY);
+		child_gets(-EACCES, join(name, TRIBUF_PRODUCER, TRIBUF_GUARDED, 0));
+		fd = device(O_RDONLY);
+		child_gets(0, attach(fd, &as));
+		child_must(map(fd, (off_t)as.slots_offset, page_size(), PROT_READ));
+		child_must(!map(fd, (off_t)as.slots_offset, page_size(), PROT_READ | PROT_WRITE) &&
+			   errno == EACCES);
+	);
+}
+
+/* The role stays, as an open file does; what is asked for anew is asked by the new user. */
+TEST_F(rights, another_user_after_open_gains_nothing)
+{
+	const char *name = test_name();
+	int unattached = device(O_RDWR);
+
+	umask(0);
+	self->fd = alices(0600);
+	EXPECT_CHILD(
+		struct tribuf_attach_args args = attach_args(name, TRIBUF_CONSUMER, 0, 0);
+		int role = join(name, TRIBUF_PRODUCER, 0, 0);
+
+		child_must(role >= 0);
+		become(NOBODY);
+		child_gets(0, kernel_publish(role, 1, NULL));
+		child_gets(-EACCES, attach(unattached, &args));
+		child_gets(-EACCES, join(name, TRIBUF_OBSERVER, 0, 0));
+		child_gets(-EACCES, join_fd(role, TRIBUF_OBSERVER, 0));
+		child_gets(-EPERM, join(name, TRIBUF_PRODUCER, TRIBUF_CREATE | TRIBUF_REPLACE,
+					SLOT));
+		child_must(!listed(role, name));
+	);
+	close(unattached);
+}
+
+/* To be root again is to be asked again, too: the handle of a user stays a user's. */
+TEST_F(rights, a_role_does_not_grow_with_its_process)
+{
+	const char *name = test_name();
+	int fd;
+
+	umask(0);
+	self->fd = alices(0644);
+	EXPECT_CHILD(
+		child_must(!setresuid(NOBODY, NOBODY, 0));
+		fd = join(name, TRIBUF_OBSERVER, 0, 0);
+		child_must(fd >= 0);
+		child_must(!setresuid(0, 0, 0));
+		child_gets(-EACCES, kernel_publish(fd, 1, NULL));
+		child_gets(0, (long)peek(fd).grants);
+		child_gets(-EACCES, join_fd(fd, TRIBUF_CONSUMER, 0));
+		child_must(!map(fd, page_offset(TRIBUF_PAGE_STATE), page_size(),
+				PROT_READ | PROT_WRITE) && errno == EACCES);
+	);
+}
+
 TEST_F(rights, list_tells_who_may_read)
 {
 	int fd = device(O_RDONLY);
@@ -497,15 +616,6 @@ TEST_F(rights, ipc_namespace_is_pinned)
 	close(fd);
 }
 
-static bool write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-	close(fd);
-	return done;
-}
-
 /* Root in a user namespace of Alice's has Alice's rights, no more. */
 TEST_F(rights, user_namespaces_give_no_rights)
 {
@@ -681,6 +791,80 @@ TEST_F(limits, bytes_of_one_channel)
 	close(fd);
 }
 
+/* The same as the user's own process gets it. */
+TEST_F(limits, hold_for_an_unprivileged_process)
+{
+	ASSERT_TRUE(set_parameter("channel_bytes_max", 3 << 20));
+	ASSERT_TRUE(set_parameter("user_bytes_max", 4 << 20));
+	ASSERT_TRUE(set_parameter("user_channels_max", 2));
+	EXPECT_CHILD(
+		uint32_t flags = TRIBUF_CREATE | TRIBUF_ANONYMOUS;
+
+		become(ALICE);
+		for (int guarded = 0; guarded < 2; guarded++) {
+			int first, second;
+
+			flags |= guarded ? TRIBUF_GUARDED : 0;
+			child_gets(-EFBIG, join(NULL, TRIBUF_KEEPER, flags, (1 << 20) + 1));
+			first = join(NULL, TRIBUF_KEEPER, flags, 1 << 20);
+			child_must(first >= 0);
+			child_gets(-ENOSPC, join(NULL, TRIBUF_KEEPER, flags, 1 << 20));
+			second = join(NULL, TRIBUF_KEEPER, flags, 4096);
+			child_must(second >= 0);
+			child_gets(-ENOSPC, join(NULL, TRIBUF_KEEPER, flags, 4096));
+			close(first);
+			close(second);
+		}
+	);
+}
+
+/* Descriptors are limited as all are, observers of a channel by the channel. */
+TEST_F(limits, handles)
+{
+	struct rlimit few = { 32, 32 };
+	int fd = make_as(ALICE, SLOT), last = 0;
+
+	ASSERT_LE(0, fd);
+	EXPECT_CHILD(
+		for (int i = 0; i <= TRIBUF_OBSERVERS_MAX && last >= 0; i++)
+			last = join_fd(fd, TRIBUF_OBSERVER, 0);
+		child_gets(-EBUSY, last);
+		child_must(!setrlimit(RLIMIT_NOFILE, &few));
+		become(ALICE);
+		child_gets(-EMFILE, device(O_RDWR));
+	);
+	EXPECT_EQ(0, peek(fd).observers);
+	close(fd);
+}
+
+/* What a user had is there again once its processes were killed. */
+TEST_F(limits, are_given_back_by_death)
+{
+	int told[2];
+	char byte;
+
+	ASSERT_EQ(0, pipe(told));
+	ASSERT_TRUE(set_parameter("user_channels_max", 3));
+	ASSERT_TRUE(set_parameter("user_bytes_max", 4 << 20));
+	for (int i = 0; i < 20; i++) {
+		uint32_t flags = TRIBUF_CREATE | TRIBUF_ANONYMOUS | (i % 2 ? TRIBUF_GUARDED : 0);
+		pid_t child = in_child({
+			become(ALICE);
+			child_must(join(NULL, TRIBUF_PRODUCER, flags, 1 << 20) >= 0);
+			child_must(join(NULL, TRIBUF_CONSUMER, flags, SLOT) >= 0);
+			child_must(join(NULL, TRIBUF_KEEPER, flags, SLOT) >= 0);
+			child_gets(-ENOSPC, join(NULL, TRIBUF_KEEPER, flags, SLOT));
+			child_must(write(told[1], "x", 1) == 1);
+			pause();
+		});
+
+		ASSERT_EQ(1, read(told[0], &byte, 1));
+		slay(child);
+		/* The last file is put by the dying process itself: it may be a moment. */
+		ASSERT_TRUE(eventually(5000, parameter("pages") == self->pages));
+	}
+}
+
 static int make_on(int fd)
 {
 	struct tribuf_attach_args args = attach_args(NULL, TRIBUF_KEEPER,
@@ -745,26 +929,114 @@ TEST_F(limits, a_signal_interrupts_a_long_attach)
 	EXPECT_EQ(-EINTR, err);
 }
 
-/* A cgroup at its limit gets ENOMEM; nobody is killed, nothing is left. */
-TEST_F(rights, cgroup_limit_is_an_error_and_no_kill)
-{
-	const char *group = "/sys/fs/cgroup/tribuf-selftest";
-	const char *name = test_name();
-	long pages = parameter("pages");
-	pid_t child;
+/* ---- memory cgroups ---- */
 
-	if ((mkdir(group, 0755) && errno != EEXIST) ||
-	    !write_file("/sys/fs/cgroup/tribuf-selftest/memory.max", "16M"))
-		SKIP(return, "no cgroup with a memory controller here");
+#define GROUP	"/sys/fs/cgroup/tribuf-selftest"
+
+FIXTURE(cgroup) {
+	long pages;
+};
+
+FIXTURE_VARIANT(cgroup) {
+	uint32_t kind;
+};
+
+FIXTURE_VARIANT_ADD(cgroup, direct) { .kind = 0 };
+FIXTURE_VARIANT_ADD(cgroup, guarded) { .kind = TRIBUF_GUARDED };
+
+FIXTURE_SETUP(cgroup)
+{
+	self->pages = parameter("pages");
+	if ((mkdir(GROUP, 0755) && errno != EEXIST) || !write_file(GROUP "/memory.max", "16M"))
+		SKIP(_exit(255), "no cgroup with a memory controller here");
+}
+
+FIXTURE_TEARDOWN(cgroup)
+{
+	EXPECT_TRUE(eventually(5000, parameter("pages") == self->pages));
+	/* A group is busy until the last of what was charged to it is given back. */
+	EXPECT_TRUE(eventually(5000, !rmdir(GROUP)));
+}
+
+/* A number from a file of the group; with @key the one behind it. */
+static long in_group(const char *file, const char *key)
+{
+	char path[128], text[512] = "", *at;
+	int fd;
+
+	snprintf(path, sizeof(path), GROUP "/%s", file);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	at = key ? strstr(text, key) : text;
+	return at ? atol(at + (key ? strlen(key) : 0)) : -1;
+}
+
+/* Memory is charged to the cgroup of the creator, whoever uses it, until it goes. */
+TEST_F(cgroup, creator_is_charged)
+{
+	const char *name = test_name();
+	long before, during;
+	int told[2], go[2];
+	pid_t child;
+	char byte;
+
+	ASSERT_EQ(0, pipe(told));
+	ASSERT_EQ(0, pipe(go));
 	child = in_child({
-		child_must(write_file("/sys/fs/cgroup/tribuf-selftest/cgroup.procs", "0"));
-		child_gets(-ENOMEM, join(name, TRIBUF_PRODUCER, TRIBUF_CREATE, 16 << 20));
-		child_must(!exists(name));
-		child_must(join(name, TRIBUF_PRODUCER, TRIBUF_CREATE, 1 << 20) >= 0);
+		child_must(write_file(GROUP "/cgroup.procs", "0"));
+		child_must(write(told[1], "x", 1) == 1);
+		child_must(read(go[0], &byte, 1) == 1);
+		child_must(join(name, TRIBUF_KEEPER, TRIBUF_CREATE | variant->kind, 1 << 20) >= 0);
+		child_must(write(told[1], "x", 1) == 1);
+		pause();
 	});
-	EXPECT_EQ(0, ended(child));
-	EXPECT_EQ(pages, parameter("pages"));
-	rmdir(group);
+	ASSERT_EQ(1, read(told[0], &byte, 1));
+	before = in_group("memory.current", NULL);
+	ASSERT_EQ(1, write(go[1], "x", 1));
+	ASSERT_EQ(1, read(told[0], &byte, 1));
+	during = in_group("memory.current", NULL);
+	EXPECT_LE(3 << 20, during - before);
+	EXPECT_GT(4 << 20, during - before);
+	slay(child);
+	EXPECT_TRUE(eventually(5000, in_group("memory.current", NULL) < 2 << 20));
+}
+
+/* A cgroup at its limit gets ENOMEM; nobody is killed, nothing is left. */
+TEST_F(cgroup, limit_is_an_error_and_no_kill)
+{
+	const char *name = test_name();
+	int told[2];
+	pid_t bystander;
+	char byte;
+
+	ASSERT_EQ(0, pipe(told));
+	bystander = in_child({
+		child_must(write_file(GROUP "/cgroup.procs", "0"));
+		child_must(write(told[1], "x", 1) == 1);
+		pause();
+	});
+	ASSERT_EQ(1, read(told[0], &byte, 1));
+	EXPECT_CHILD(
+		uint32_t flags = TRIBUF_CREATE | variant->kind;
+		int err = 0;
+
+		child_must(write_file(GROUP "/cgroup.procs", "0"));
+		for (int i = 0; i < 20; i++)
+			child_gets(-ENOMEM, join(name, TRIBUF_PRODUCER, flags, 16 << 20));
+		child_must(!exists(name));
+		/* Little by little until nothing fits any more, and then again and again. */
+		flags |= TRIBUF_ANONYMOUS;
+		for (int i = 0; i < 64 && err >= 0; i++)
+			err = join(NULL, TRIBUF_PRODUCER, flags, 1 << 20);
+		child_gets(-ENOMEM, err);
+		for (int i = 0; i < 50; i++)
+			child_gets(-ENOMEM, join(NULL, TRIBUF_PRODUCER, flags, 1 << 20));
+	);
+	EXPECT_EQ(0, in_group("memory.events", "oom_kill "));
+	EXPECT_EQ(0, waitpid(bystander, NULL, WNOHANG));
+	slay(bystander);
 }
 
 TEST_HARNESS_MAIN

@@ -722,6 +722,32 @@ helper int touch(volatile unsigned char *address, bool write)
 	return sig;
 }
 
+/* ---- files ---- */
+
+helper bool write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	close(fd);
+	return done;
+}
+
+/* A new file for direct I/O, without a name, or -errno: no file system here does it. */
+helper int direct_file(void)
+{
+	static const char * const folders[] = { "/tmp", "/dev/shm", "/vm-out", "/var/tmp" };
+	char path[64];
+	int fd = -ENOTSUP;
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]) && fd < 0; i++) {
+		snprintf(path, sizeof(path), "%s/tribuf-direct-XXXXXX", folders[i]);
+		fd = negative_errno(mkostemp(path, O_DIRECT | O_CLOEXEC));
+		unlink(path);
+	}
+	return fd;
+}
+
 /* ---- other users ---- */
 
 /* Become another user for good, without any group or capability. */
