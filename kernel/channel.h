@@ -167,6 +167,7 @@ struct tribuf_channel {
  * @owned: the slot that this handle may map of a guarded channel, or TRIBUF_OWNED_NONE. Written
  *	under @lock, taken away under @guard_lock too; how faults read it: guard.c
  * @slots_at: guarded: address of slot 0 in the newest mapping of slots; 0: none. A hint
+ * @small: (guard_lock) no more 2 MiB entries, see tribuf_guard_page_by_page()
  * @guard_lock: a 2 MiB entry being set, against @owned being taken away
  * @taken: observer: number of the newest frame it took
  * @seen: tribuf_channel.changes at this handle's last INFO
@@ -187,6 +188,7 @@ struct tribuf_handle {
 	bool ended;
 	u32 owned;
 	unsigned long slots_at;
+	bool small;
 	spinlock_t guard_lock;		/* see guard.c */
 	atomic64_t taken;
 	u32 seen;

@@ -25,6 +25,9 @@
  *
  * A 2 MiB entry is set by the core under a lock of its own choice, so there the
  * look and the setting share @guard_lock, under which nothing sleeps.
+ *
+ * VM_PFNMAP is needed for this, too: munmap() flushes the TLB of such a mapping
+ * before it leaves the file's tree, in which a zap could not find it any more.
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -133,7 +136,8 @@ static int tribuf_guard_set_ptes(pte_t *pte, unsigned long addr, void *data)
 	if (READ_ONCE(fault->handle->owned) != fault->slot)
 		return -EACCES;
 	for (; addr < end; addr += PAGE_SIZE, pte++, page++) {
-		if (!pte_none(ptep_get(pte)))
+		/* There, but not present, is a mark of userfaultfd's, which only watches. */
+		if (pte_present(ptep_get(pte)))
 			continue;
 		entry = pte_mkspecial(pfn_pte(page_to_pfn(*page), fault->vma->vm_page_prot));
 		entry = pte_mkyoung(entry);
@@ -184,6 +188,38 @@ static void tribuf_guard_clamp(struct vm_fault *vmf, struct tribuf_guard_fault *
 	fault->end = min(fault->end, first + PMD_SIZE);
 }
 
+/* Can a 2 MiB entry map what is around the address? If so, it is page @index. */
+static bool tribuf_guard_is_piece(const struct vm_fault *vmf,
+				  const struct tribuf_guard_fault *fault, unsigned long *index)
+{
+	unsigned long addr = vmf->address & PMD_MASK;
+
+	if (addr < fault->start || addr + PMD_SIZE > fault->end)
+		return false;
+	*index = fault->index + ((addr - fault->start) >> PAGE_SHIFT);
+	return tribuf_slots_contiguous(fault->slots, fault->slot, *index);
+}
+
+/*
+ * A page table and a 2 MiB entry must not meet in one place: the core warns. Which
+ * of them it asks for hangs on switches that turn at any moment (sysfs, prctl()),
+ * so the first piece that is mapped page by page ends the other for the handle.
+ *
+ * Return: false if there is such an entry already: another thread was faster.
+ */
+static bool tribuf_guard_page_by_page(struct vm_fault *vmf, const struct tribuf_guard_fault *fault)
+{
+	struct tribuf_handle *handle = fault->handle;
+	unsigned long index;
+
+	if (!COMPAT_PMD_PFNMAP || !tribuf_guard_is_piece(vmf, fault, &index))
+		return true;
+	spin_lock(&handle->guard_lock);
+	WRITE_ONCE(handle->small, true);
+	spin_unlock(&handle->guard_lock);
+	return !pmd_leaf(READ_ONCE(*vmf->pmd));
+}
+
 /* The whole slot at its first touch: one fault per handover, not one per page. */
 static vm_fault_t tribuf_guard_fault(struct vm_fault *vmf)
 {
@@ -193,8 +229,8 @@ static vm_fault_t tribuf_guard_fault(struct vm_fault *vmf)
 	if (!tribuf_guard_locate(vmf, &fault))
 		return tribuf_guard_refuse(&fault);
 	tribuf_guard_clamp(vmf, &fault);
-	if (pmd_leaf(READ_ONCE(*vmf->pmd)))
-		return VM_FAULT_NOPAGE;		/* another thread was faster */
+	if (!tribuf_guard_page_by_page(vmf, &fault))
+		return VM_FAULT_NOPAGE;
 	err = tribuf_guard_map(&fault);
 	if (err == -ENOMEM)
 		return VM_FAULT_OOM;
@@ -235,23 +271,20 @@ static void tribuf_guard_map_behind(const struct vm_fault *vmf,
 /* The 2 MiB around the address, if the slot has them in one piece and so is mapped. */
 static vm_fault_t tribuf_guard_huge_fault(struct vm_fault *vmf, unsigned int order)
 {
-	unsigned long addr = vmf->address & PMD_MASK;
 	struct tribuf_guard_fault fault;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 	unsigned long index;
 	struct page *page;
 
-	if (order != PMD_SHIFT - PAGE_SHIFT || !tribuf_guard_locate(vmf, &fault))
-		return VM_FAULT_FALLBACK;
-	if (addr < fault.start || addr + PMD_SIZE > fault.end)
-		return VM_FAULT_FALLBACK;
-	index = fault.index + ((addr - fault.start) >> PAGE_SHIFT);
-	if (!tribuf_slots_contiguous(fault.slots, fault.slot, index))
+	if (order != PMD_SHIFT - PAGE_SHIFT || !tribuf_guard_locate(vmf, &fault) ||
+	    !tribuf_guard_is_piece(vmf, &fault, &index))
 		return VM_FAULT_FALLBACK;
 	page = fault.slots->page[fault.slot * fault.slots->slot_pages + index];
 
 	spin_lock(&fault.handle->guard_lock);
-	if (fault.handle->owned == fault.slot)
+	if (fault.handle->small)
+		ret = VM_FAULT_FALLBACK;
+	else if (fault.handle->owned == fault.slot)
 		ret = compat_insert_pmd(vmf, page, vmf->flags & FAULT_FLAG_WRITE);
 	if (ret == VM_FAULT_NOPAGE)
 		tribuf_guard_map_behind(vmf, &fault);

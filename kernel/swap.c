@@ -107,14 +107,18 @@ static int tribuf_swap_acquire(struct tribuf_channel *channel, u32 *old)
 static int tribuf_take_consumer(struct tribuf_handle *handle, struct tribuf_acquired *frame)
 {
 	struct tribuf_channel *channel = handle->channel;
+	u32 front = handle->owned;
 	u32 word;
 	int err;
 
 	if (channel->guarded && tribuf_word(channel) & TRIBUF_FRESH)
 		tribuf_guard_take(handle);	/* only we make the mailbox empty */
 	err = tribuf_swap_acquire(channel, &word);
-	if (err)
+	if (err) {
+		if (channel->guarded)
+			tribuf_guard_give(handle, front);
 		return err;
+	}
 	atomic64_inc(&channel->acquires);
 	frame->slot = tribuf_word_middle(word);
 	if (channel->guarded)
@@ -256,8 +260,11 @@ static long tribuf_publish_locked(struct tribuf_handle *handle, struct tribuf_pu
 	args->generation = tribuf_desc_fill(channel, tribuf_desc(channel, args->slot), args->seq,
 					    args);
 	err = tribuf_swap_publish(channel, args->slot, &word);
-	if (err)
+	if (err) {
+		if (channel->guarded)
+			tribuf_guard_give(handle, args->slot);
 		return err;
+	}
 	/* The caller may write into the new back slot as soon as we return. */
 	args->back = tribuf_word_middle(word);
 	if (channel->guarded)

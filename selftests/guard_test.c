@@ -3,9 +3,10 @@
  * Guarded channels: who touches a slot that is not theirs gets SIGBUS, from the
  * moment in which it was given away, and no pin outlives that moment.
  */
-#include "common.h"
+#include "guard.h"
+#include "metronome.h"
 
-#include <pthread.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 FIXTURE(guard) {
@@ -20,35 +21,6 @@ FIXTURE_VARIANT(guard) {
 FIXTURE_VARIANT_ADD(guard, small) { .slot_size = SLOT };
 /* One and a half pieces of 2 MiB, where the kernel maps those by one entry. */
 FIXTURE_VARIANT_ADD(guard, large) { .slot_size = (3u << 20) + 1 };
-
-/* The pages that the role may map: the metadata only to read. */
-static int guarded_map(struct peer *p)
-{
-	int data = p->at.role == TRIBUF_PRODUCER ? PROT_READ | PROT_WRITE : PROT_READ;
-
-	p->state = map(p->fd, page_offset(TRIBUF_PAGE_STATE), page_size(), PROT_READ);
-	p->frames = map(p->fd, page_offset(TRIBUF_PAGE_FRAMES), page_size(), PROT_READ);
-	p->slots_bytes = slots_length(&p->at);
-	if (p->at.role == TRIBUF_OBSERVER)
-		return p->state && p->frames ? 0 : -errno;
-	p->slots = map(p->fd, (off_t)p->at.slots_offset, p->slots_bytes, data);
-	return p->state && p->frames && p->slots ? 0 : -errno;
-}
-
-static int guarded_open(struct peer *p, const char *name, uint32_t role, uint32_t flags,
-			uint64_t slot_size)
-{
-	int err;
-
-	*p = (struct peer){ .at = attach_args(name, role, flags | TRIBUF_GUARDED, slot_size) };
-	p->fd = attach_new(&p->at);
-	if (p->fd < 0)
-		return p->fd;
-	err = guarded_map(p);
-	if (err)
-		peer_close(p);
-	return err;
-}
 
 FIXTURE_SETUP(guard)
 {
@@ -152,6 +124,29 @@ TEST_F(guard, returned_slot_is_out_of_reach)
 		ALL_OF_SLOT(0, &self->c, next, false);
 		slot = next;
 	}
+}
+
+/* Whoever catches the signal learns where it was, to the byte, and goes on. */
+TEST_F(guard, sigbus_says_where_and_the_channel_goes_on)
+{
+	unsigned char *published, *given_back, byte;
+
+	reach_begin();
+	for (int i = 0; i < 10; i++) {
+		published = slot_of(&self->p, tribuf_word_back(word_of(&self->p))) + 123 + i;
+		given_back = slot_of(&self->c, tribuf_word_front(word_of(&self->c))) + 321 + i;
+		ASSERT_EQ(0, reach_write(published, 1));
+		ASSERT_EQ(0, reach(given_back, &byte));
+		ASSERT_LE(0, produce(&self->p));
+		ASSERT_EQ(SIGBUS, reach_write(published, 1));
+		EXPECT_EQ(published, reach_info.si_addr);
+		EXPECT_EQ(BUS_ADRERR, reach_info.si_code);
+		ASSERT_LE(0, consume(&self->c));
+		ASSERT_EQ(SIGBUS, reach(given_back, &byte));
+		EXPECT_EQ(given_back, reach_info.si_addr);
+		EXPECT_EQ(BUS_ADRERR, reach_info.si_code);
+	}
+	EXPECT_EQ(20, peek(self->p.fd).kernel_guard_faults);
 }
 
 TEST_F(guard, other_slots_were_never_in_reach)
@@ -283,33 +278,17 @@ struct toucher {
 	unsigned long touched, refused;
 };
 
-/* As touch(), for several threads at once: the handler is set already. */
-static __thread sigjmp_buf reach_env;
-
-static void out_of_reach(int sig)
-{
-	siglongjmp(reach_env, sig);
-}
-
-static __attribute__((noinline)) int reach(volatile unsigned char *at)
-{
-	int sig = sigsetjmp(reach_env, 1);
-
-	if (!sig)
-		(void)*at;
-	return sig;
-}
-
 /* Touches all three slots for as long as it is told to. */
 static void *touch_for_ever(void *arg)
 {
 	struct toucher *t = arg;
 	uint64_t state = now() | 1;
+	unsigned char byte;
 
 	while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED)) {
 		uint32_t slot = (uint32_t)(chance(&state) % TRIBUF_SLOTS);
 
-		if (reach(slot_of(t->peer, slot) + chance(&state) % t->peer->at.slot_size))
+		if (reach(slot_of(t->peer, slot) + chance(&state) % t->peer->at.slot_size, &byte))
 			t->refused++;
 		else
 			t->touched++;
@@ -319,19 +298,19 @@ static void *touch_for_ever(void *arg)
 
 TEST_F_TIMEOUT(guard, swaps_race_faults, 120)
 {
-	struct sigaction action = { .sa_handler = out_of_reach };
 	struct toucher t[] = { { .peer = &self->p }, { .peer = &self->c } };
 	unsigned long rounds = scaled(variant->slot_size > SLOT ? 60 : 1500);
 	pthread_t thread[2];
+	unsigned char byte;
 
-	sigaction(SIGBUS, &action, NULL);
+	reach_begin();
 	for (int i = 0; i < 2; i++)
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, touch_for_ever, &t[i]));
 	for (unsigned long i = 0; i < rounds; i++) {
 		int slot = produce(&self->p);
 
 		ASSERT_LE(0, slot);
-		ASSERT_EQ(SIGBUS, reach(slot_of(&self->p, (uint32_t)slot)));
+		ASSERT_EQ(SIGBUS, reach(slot_of(&self->p, (uint32_t)slot), &byte));
 		if (i % 2)
 			ASSERT_LE(0, consume(&self->c));
 	}
@@ -344,6 +323,152 @@ TEST_F_TIMEOUT(guard, swaps_race_faults, 120)
 		       t[i].touched, t[i].refused);
 	}
 	fflush(stdout);
+}
+
+/* ---- both sides at their own pace ---- */
+
+struct writer {
+	struct peer *p;
+	bool publishes, stop;
+	unsigned long done;
+};
+
+/* Writes where it may and where it may not, or publishes, for as long as it is told to. */
+static void *write_for_ever(void *arg)
+{
+	struct writer *w = arg;
+	uint64_t random = now() | 1;
+
+	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
+		uint32_t slot = (uint32_t)(chance(&random) % TRIBUF_SLOTS);
+
+		if (w->publishes && !kernel_publish(w->p->fd, w->p->at.slot_size, NULL))
+			w->done++;
+		else if (!reach_write(slot_of(w->p, slot) + chance(&random) % 64,
+				      (unsigned char)random))
+			w->done++;
+	}
+	return NULL;
+}
+
+/* From the moment in which acquire returns, nobody can change the frame. */
+TEST_F_TIMEOUT(guard, frames_stay_as_they_were_acquired, 120)
+{
+	struct writer w[] = {
+		{ .p = &self->p, .publishes = true }, { .p = &self->p }, { .p = &self->p },
+	};
+	unsigned long rounds = scaled(variant->slot_size > SLOT ? 30 : 500), changed = 0;
+	struct tribuf_acquired frame;
+	pthread_t thread[ARRAY_SIZE(w)];
+	unsigned char before[64];
+
+	reach_begin();
+	for (size_t i = 0; i < ARRAY_SIZE(w); i++)
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, write_for_ever, &w[i]));
+	while (rounds) {
+		const unsigned char *slot;
+
+		if (kernel_acquire(self->c.fd, &frame)) {
+			polled(self->c.fd, POLLIN, 10);
+			continue;
+		}
+		slot = slot_of(&self->c, frame.slot);
+		memcpy(before, slot, sizeof(before));
+		for (int look = 0; look < 100; look++)
+			changed += !!memcmp(before, slot, sizeof(before));
+		rounds--;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(w); i++) {
+		__atomic_store_n(&w[i].stop, true, __ATOMIC_RELAXED);
+		pthread_join(thread[i], NULL);
+		EXPECT_LT(0, w[i].done);
+	}
+	EXPECT_EQ(0, changed);
+}
+
+/* ---- a consumer that hardly runs, and has no memory ---- */
+
+#define GROUP	"/sys/fs/cgroup/tribuf-throttled"
+
+/* Needs page tables anew in each round. Nobody kills it for want of memory. */
+static void fault_for_ever(const char *name, unsigned long *rounds)
+{
+	struct peer c;
+	unsigned char byte;
+
+	child_must(write_file("/proc/self/oom_score_adj", "-1000"));
+	child_gets(0, guarded_open(&c, name, TRIBUF_CONSUMER, 0, 0));
+	for (;;) {
+		kernel_acquire(c.fd, NULL);
+		reach(slot_of(&c, tribuf_word_front(word_of(&c))), &byte);
+		child_must(mmap(c.slots, c.slots_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, c.fd,
+				(off_t)c.at.slots_offset) == c.slots);
+		if (!__atomic_fetch_add(rounds, 1, __ATOMIC_RELAXED))
+			child_must(write_file(GROUP "/cgroup.procs", "0"));
+	}
+}
+
+static int by_size(const void *a, const void *b)
+{
+	return *(const uint64_t *)a < *(const uint64_t *)b ? -1 : 1;
+}
+
+/* Median of the ns that a publish of a slot takes that was touched, one each @pause ms. */
+static uint64_t time_publishes(struct peer *p, struct metronome *m, unsigned int pause)
+{
+	uint64_t took[101];
+
+	for (size_t i = 0; i < ARRAY_SIZE(took); i++) {
+		unsigned char *back = slot_of(p, tribuf_word_back(word_of(p)));
+		uint64_t began;
+
+		reach_write(back, 1);
+		began = now();
+		in_time(m, kernel_publish(p->fd, 1, NULL));
+		took[i] = now() - began;
+		sleep_ms(pause);
+	}
+	qsort(took, ARRAY_SIZE(took), sizeof(took[0]), by_size);
+	return took[ARRAY_SIZE(took) / 2];
+}
+
+/*
+ * It may run for 1 ms of each 200, and gets no page table, so that it is held up in
+ * a fault: a publish that waits for that would wait for most of the 200.
+ */
+TEST_F_TIMEOUT(guard, starving_consumer_stalls_no_publish, 120)
+{
+	unsigned long *rounds = shared_with_children(unsigned long);
+	uint64_t alone, beside;
+	struct metronome m;
+	pid_t child;
+
+	if ((mkdir(GROUP, 0755) && errno != EEXIST) ||
+	    !write_file(GROUP "/cpu.max", "1000 200000") || !write_file(GROUP "/memory.max", "8M"))
+		SKIP(return, "no cgroup with controllers for CPU and memory here");
+	reach_begin();
+	peer_close(&self->c);
+	child = in_child(fault_for_ever(self->name, rounds));
+	ASSERT_TRUE(eventually(20000, __atomic_load_n(rounds, __ATOMIC_RELAXED) > 1));
+	kill(child, SIGSTOP);
+	ASSERT_EQ(0, metronome_start(&m));
+	alone = time_publishes(&self->p, &m, 1);
+	EXPECT_TRUE(write_file(GROUP "/memory.max", "0"));
+	kill(child, SIGCONT);
+	sleep_ms(50);
+	beside = time_publishes(&self->p, &m, 10);
+	metronome_stop(&m);
+	printf("# a publish takes %.1f us, beside a starving consumer %.1f us\n",
+	       (double)alone / 1000, (double)beside / 1000);
+	fflush(stdout);
+	EXPECT_EQ(0, m.late);
+	EXPECT_GT(4 * alone, beside);
+	EXPECT_EQ(0, waitpid(child, NULL, WNOHANG));
+	/* Out of there first: the dying need memory too. */
+	write_file(GROUP "/memory.max", "max");
+	write_file(GROUP "/cpu.max", "max");
+	slay(child);
+	EXPECT_TRUE(eventually(5000, !rmdir(GROUP)));
 }
 
 TEST_HARNESS_MAIN

@@ -5,9 +5,11 @@
  * that was freed). What the calls answer is tested elsewhere; here each answer
  * must be one that the moment allows, and nothing may be left.
  */
-#include "common.h"
+#include "guard.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
 
 #define WORKERS	4
 
@@ -387,6 +389,195 @@ TEST_F_TIMEOUT(race, frames_and_formats, 120)
 	close(taker[0]);
 	close(taker[1]);
 	close(a.fd);
+}
+
+/* ---- swaps of a guarded channel against all that is done to its mappings ---- */
+
+#define BIG	(2u << 20)	/* rooms are aligned to it: so the kernel may use 2 MiB entries */
+
+static struct peer guarded[2];	/* producer, consumer */
+
+/*
+ * Two rooms in memory that nobody else gets, for the producer's second mapping,
+ * which moves to and fro: who touches where it is not gets SIGSEGV.
+ */
+static unsigned char *room[2];
+
+static void empty_room(int which)
+{
+	mmap(room[which], guarded[0].slots_bytes, PROT_NONE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+static int fill_room(int which)
+{
+	return mmap(room[which], guarded[0].slots_bytes, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED, guarded[0].fd,
+		    (off_t)guarded[0].at.slots_offset) == MAP_FAILED ? -errno : 0;
+}
+
+static bool make_rooms(void)
+{
+	size_t each = (guarded[0].slots_bytes + BIG - 1) & ~((size_t)BIG - 1);
+	unsigned char *all = mmap(NULL, 2 * each + BIG, PROT_NONE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (all == MAP_FAILED)
+		return false;
+	room[0] = (unsigned char *)(((uintptr_t)all + BIG - 1) & ~((uintptr_t)BIG - 1));
+	room[1] = room[0] + each;
+	return !fill_room(0);
+}
+
+static void *swap_for_ever(void *arg)
+{
+	struct arena *a = arg;
+
+	while (goes_on(a)) {
+		MAY(a, kernel_publish(guarded[0].fd, 8, NULL), 0);
+		MAY(a, kernel_acquire(guarded[1].fd, NULL), 0);
+	}
+	return NULL;
+}
+
+static void *touch_for_ever(void *arg)
+{
+	struct arena *a = arg;
+	uint64_t random = now() | 1;
+
+	while (goes_on(a)) {
+		size_t at = chance(&random) % guarded[0].slots_bytes;
+		unsigned char byte;
+
+		reach(guarded[1].slots + at, &byte);
+		reach_write(guarded[0].slots + at, 1);
+		reach(room[random % 2] + at, &byte);
+		reach_write(room[random / 2 % 2] + at, 2);
+	}
+	return NULL;
+}
+
+/* A child with a mapping of its own, which may end by dumping core. */
+static void child_dies(bool dumps)
+{
+	pid_t child = in_child({
+		struct rlimit limit = { 1 << 20, 1 << 20 };
+		unsigned char byte;
+
+		fill_room(0);
+		reach(room[0], &byte);
+		if (dumps && !chdir("/tmp") && !setrlimit(RLIMIT_CORE, &limit))
+			abort();
+	});
+
+	ended(child);
+	unlink("/tmp/core");
+}
+
+static int look_into(uint64_t random)
+{
+	unsigned char *at = guarded[random % 2].slots + random % guarded[0].slots_bytes;
+	struct iovec here, there = { at, 1 };
+	char bytes[4096];
+	int fd;
+
+	here = (struct iovec){ bytes, 1 };
+	if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) > 0)
+		return -EEXIST;
+	fd = open(random & 1 ? "/proc/self/smaps" : "/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	lseek(fd, random & 1 ? 0 : (off_t)((uintptr_t)at / page_size() * 8), SEEK_SET);
+	while (read(fd, bytes, sizeof(bytes)) == sizeof(bytes) && random++ % 8)
+		;
+	close(fd);
+	return 0;
+}
+
+/* One thing or another that a program may do to its mapping in room @at. */
+static int disturb(uint64_t random, int *at)
+{
+	static const int advices[] = {
+		MADV_NOHUGEPAGE, MADV_HUGEPAGE, MADV_DONTNEED, MADV_COLD, MADV_WILLNEED,
+	};
+	static const int rights[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
+	size_t bytes = guarded[0].slots_bytes, page = random % (bytes / page_size()) * page_size();
+
+	switch (random >> 32 & 15) {
+	case 0 ... 2:
+		if (mremap(room[*at], bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, room[!*at]) ==
+		    MAP_FAILED)
+			break;
+		empty_room(*at);
+		*at = !*at;
+		return 0;
+	case 3 ... 4:
+		empty_room(*at);
+		return fill_room(*at);
+	case 5 ... 6:
+		munmap(room[*at] + page, page_size());
+		return fill_room(*at);
+	case 7 ... 8:
+		return negative_errno(mprotect(room[*at] + page, bytes - page, rights[random % 3]));
+	case 9 ... 10:
+		return negative_errno(madvise(room[*at], bytes, advices[random % 5]));
+	case 11 ... 13:
+		return negative_errno(prctl(PR_SET_THP_DISABLE, random % 2, 0, 0, 0));
+	case 14:
+		return look_into(random);
+	default:
+		child_dies(random % 4 == 0);
+		return 0;
+	}
+	/* In pieces that mprotect() made: they are put together again. */
+	empty_room(*at);
+	return fill_room(*at);
+}
+
+static void *disturb_for_ever(void *arg)
+{
+	struct arena *a = arg;
+	uint64_t random = seed();
+	int at = 0;
+
+	while (goes_on(a))
+		MAY(a, disturb(chance(&random), &at), EINVAL);
+	return NULL;
+}
+
+static void race_mappings(struct __test_metadata *_metadata, uint64_t slot_size)
+{
+	struct arena a = {};
+	unsigned char byte;
+	int slot;
+
+	reach_begin();
+	ASSERT_EQ(0, guarded_open(&guarded[0], test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE,
+				  slot_size));
+	ASSERT_EQ(0, guarded_open(&guarded[1], test_name(), TRIBUF_CONSUMER, 0, 0));
+	ASSERT_TRUE(make_rooms());
+	RACE(&a, swap_for_ever, touch_for_ever, touch_for_ever, disturb_for_ever);
+	EXPECT_LT(0, peek(guarded[0].fd).kernel_guard_faults);
+	/* And it goes on as if nothing had been. */
+	slot = (int)tribuf_word_back(word_of(&guarded[0]));
+	ASSERT_EQ(0, reach_write(slot_of(&guarded[0], (uint32_t)slot), 3));
+	ASSERT_EQ(0, kernel_publish(guarded[0].fd, 8, NULL));
+	ASSERT_EQ(0, kernel_acquire(guarded[1].fd, NULL));
+	EXPECT_EQ(SIGBUS, reach_write(slot_of(&guarded[0], (uint32_t)slot), 4));
+	EXPECT_EQ(0, reach(slot_of(&guarded[1], (uint32_t)slot), &byte));
+	EXPECT_EQ(3, byte);
+	empty_room(0);
+	empty_room(1);
+	peer_close(&guarded[0]);
+	peer_close(&guarded[1]);
+}
+
+TEST_F_TIMEOUT(race, guarded_mappings_of_pages, 120)
+{
+	race_mappings(_metadata, SLOT);
+}
+
+TEST_F_TIMEOUT(race, guarded_mappings_of_pieces, 120)
+{
+	race_mappings(_metadata, BIG + 4096);
 }
 
 TEST_HARNESS_MAIN
