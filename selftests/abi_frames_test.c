@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <linux/userfaultfd.h>
 
-#include "common.h"
+#include "metronome.h"
 
 FIXTURE(frames) {
 	struct peer p, c;
@@ -334,30 +334,13 @@ TEST_F(frames, a_stopped_consumer_blocks_nobody)
 
 /* ---- hostile words ---- */
 
-#define CALL_LIMIT	(100 * NS_PER_MS)
-
-/*
- * What a call answers, and that it answers within 100 ms. A machine that has
- * other things to do can stop us for longer: such a call is a stall, of which
- * there must be few, and never three in a row.
- */
-#define soon(call) ({							\
-	uint64_t __began = now();					\
-	long __answer = (long)(call);					\
-									\
-	if (now() - __began > CALL_LIMIT) {				\
-		stalls++;						\
-		late += ++again > 2;					\
-	} else {							\
-		again = 0;						\
-	}								\
-	__answer;							\
-})
+#define soon(call) in_time(m, call)
 
 /* Each of the 1,024 values of the low ten bits, and what every call makes of it. */
 TEST_F(frames, every_pattern_of_a_scribbled_word)
 {
-	int observer = join(test_name(), TRIBUF_OBSERVER, 0, 0), late = 0, stalls = 0, again = 0;
+	int observer = join(test_name(), TRIBUF_OBSERVER, 0, 0);
+	struct metronome metronome, *m = &metronome;
 	volatile uint32_t *word = &self->c.state->word;
 	struct tribuf_acquired frame;
 	struct tribuf_publish_args args;
@@ -365,6 +348,7 @@ TEST_F(frames, every_pattern_of_a_scribbled_word)
 	unsigned char byte;
 
 	ASSERT_LE(0, observer);
+	ASSERT_EQ(0, metronome_start(m));
 	for (uint32_t bits = 0; bits < 1024; bits++) {
 		uint32_t scribble = bits | bits << 10;
 		bool valid = tribuf_word_valid(scribble), fresh = scribble & TRIBUF_FRESH;
@@ -399,8 +383,8 @@ TEST_F(frames, every_pattern_of_a_scribbled_word)
 		ASSERT_EQ(!valid ? -EPROTO : !fresh ? -EAGAIN : (int)tribuf_word_middle(scribble),
 			  acquire(&self->c));
 	}
-	EXPECT_EQ(0, late);
-	EXPECT_GE(1024 / 100, stalls);
+	metronome_stop(m);
+	EXPECT_EQ(0, m->late);
 	*word = TRIBUF_WORD_INIT;
 	EXPECT_EQ(0, kernel_publish(self->p.fd, 1, NULL));
 	EXPECT_EQ(0, kernel_acquire(self->c.fd, NULL));
@@ -473,11 +457,12 @@ TEST_F(hostile, word_is_survived)
 {
 	unsigned long rounds = scaled(3000), spoilt = 0, good = 0, i;
 	unsigned long *wanted = variant->valid_only ? &good : &spoilt;
-	unsigned long late = 0, stalls = 0, again = 0;
+	struct metronome metronome, *m = &metronome;
 	struct tribuf_acquired frame;
 	struct tribuf_publish_args args;
 
 	ASSERT_EQ(0, fcntl(self->c.fd, F_SETFL, O_NONBLOCK));
+	ASSERT_EQ(0, metronome_start(m));
 	/* Longer where the hostile thread is not running yet. */
 	for (i = 0; i < rounds || (!*wanted && i < 100 * rounds); i++) {
 		long published = soon(kernel_publish(self->p.fd, 1, &args));
@@ -497,8 +482,8 @@ TEST_F(hostile, word_is_survived)
 		spoilt += published == -EPROTO;
 		good += !published;
 	}
-	EXPECT_EQ(0, late);
-	EXPECT_GE(i / 100, stalls);
+	metronome_stop(m);
+	EXPECT_EQ(0, m->late);
 	printf("# %lu publishes right, %lu EPROTO\n", good, spoilt);
 	fflush(stdout);
 	EXPECT_LT(0, *wanted);

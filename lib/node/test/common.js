@@ -10,7 +10,7 @@ import { imports, open } from '../index.js';
 
 export const device = process.env.BACKEND ? process.env.BACKEND === 'device' : existsSync('/dev/tribuf');
 const prefix = device ? '' : 'shm:';
-export const scale = Number(process.env.TRIBUF_SCALE ?? 1);
+const scale = Number(process.env.TRIBUF_SCALE ?? 1);
 
 export const here = fileURLToPath(new URL('.', import.meta.url));
 const build = fileURLToPath(new URL('../../../build/', import.meta.url));

@@ -8,9 +8,9 @@ import { spawn, spawnSync } from 'node:child_process';
 import test from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { PEER_GONE, READY, open } from '../index.js';
-import { channelName, device, fixedMemory, here, pair, run, scale, scaled, sleep, workerUrl } from './common.js';
+import { channelName, device, fixedMemory, here, pair, run, scaled, sleep, workerUrl } from './common.js';
 
-const WORKERS = scale < 10 ? scaled(12) : 1000;	// each costs a tenth of a second
+const WORKERS = scaled(12);
 const CHANNELS = Math.min(1000, scaled(200));
 
 const descriptors = () => readdirSync('/proc/self/fd').length;
