@@ -302,7 +302,7 @@ static int by_new_mapping(struct attack *a)
 
 static const struct way mapping_made_after = { .strike = by_new_mapping };
 
-/* Two places, between which the attacker's mapping moves to and fro. */
+/* A place that the attacker's mapping moves to, and then another one. */
 static int map_own_and_room(struct attack *a)
 {
 	a->other = mmap(NULL, a->by->slots_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -312,12 +312,14 @@ static int map_own_and_room(struct attack *a)
 static int by_moved_mapping(struct attack *a)
 {
 	size_t bytes = a->by->slots_bytes;
-	unsigned char *from = a->own;
 
-	if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, a->other) == MAP_FAILED)
+	if (mremap(a->own, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, a->other) == MAP_FAILED)
 		return -errno;
 	a->own = a->other;
-	a->other = mmap(from, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	/* Not where it was: another thread may have got that by now. */
+	a->other = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (a->other == MAP_FAILED)
+		return -errno;
 	return touch_at(a, in_own(a));
 }
 

@@ -870,7 +870,8 @@ TEST_F_TIMEOUT(lib_stress, word_rewritten_in_a_loop_delays_no_call, 120)
 	vandal = (struct vandal){ .word = p->word, .random = self->random };
 	ASSERT_EQ(0, pthread_create(&thread, NULL, spoil, &vandal));
 	ASSERT_EQ(0, metronome_start(&m));
-	for (i = 0; i < n; i++) {
+	/* Longer where the vandal is not running yet. */
+	for (i = 0; i < n || (!refused && i < 100 * n); i++) {
 		stolen = metronome_stolen(&m);
 		start = now();
 		switch (i % 5) {
