@@ -99,7 +99,7 @@ export class Channel {
 
 	window() {
 		const { slots, slotStride, slotSize, bytes } = this.#handle.window;
-		return { memory: this.memory, offset: 0, slots, slotStride, slotSize, bytes };
+		return { role: this.#role, memory: this.memory, offset: 0, slots, slotStride, slotSize, bytes };
 	}
 
 	info() {
@@ -395,7 +395,7 @@ export class Channel {
 		native.mount(this.#handle.id, new Uint8Array(fixedBuffer(memory)), offset);
 		this.#mounted.add(offset);
 		const { slots, slotStride, slotSize, bytes } = this.#handle.window;
-		return { memory: memory.buffer, offset, slots, slotStride, slotSize, bytes };
+		return { role: this.#role, memory: memory.buffer, offset, slots, slotStride, slotSize, bytes };
 	}
 
 	// For imports(): is the window at this offset ours?

@@ -107,6 +107,7 @@ export class Draft extends Frame {
 }
 
 export interface Window {
+	role: Role;
 	memory: SharedArrayBuffer;
 	/** Where the channel begins in it: its state word, descriptors and geometry. */
 	offset: number;
@@ -199,8 +200,8 @@ export function imports(...channels: Channel[]): {
 /** The swaps by Atomics alone, for threads that have a window() and no channel. One
  *  Swap a role at a time; after anybody else swapped, make a new one. */
 export class Swap {
+	/** In the role that the window's channel has. EACCES (another), EPROTO. */
 	constructor(window: Omit<Window, 'bytes'>, options?: {
-		role?: 'producer' | 'consumer';
 		/** Called when a peer sleeps that has something to see: channel.ring(), in whatever thread has it. */
 		ring?: () => void;
 		/** The other thread uses channel.forward(). */

@@ -2,7 +2,7 @@
 // The swaps in JavaScript alone, by Atomics on a channel's memory: for threads that
 // were posted channel.window() and have no handle. The transitions are those of
 // linux/tribuf.h, the numbers come from it.
-import { failure, checkInteger } from './errors.js';
+import { failure } from './errors.js';
 import { layout } from './native.js';
 
 const { SLOT_MASK, MIDDLE_SHIFT, FRONT_SHIFT, FRESH, ARMED, WATCHED, PACED, COUNT_ONE, TRIES } = layout;
@@ -42,10 +42,14 @@ export class Swap {
 	#slot;			// in hand: back or front
 	#seq;			// of the newest frame, 64 bits
 	#seqHigh;
+	#produces;
 	#ring;
 	#forwarded;		// channel.forward() waits for us to have taken what it told of
 
-	constructor({ memory, offset = 0, slots, slotStride, slotSize }, { role = 'producer', ring = nobody, forwarded = false } = {}) {
+	constructor({ role, memory, offset = 0, slots, slotStride, slotSize }, { ring = nobody, forwarded = false } = {}) {
+		if (role !== 'producer' && role !== 'consumer')
+			throw failure('EACCES', `a window of role '${String(role)}' is not one to swap in`);
+		this.#produces = role === 'producer';
 		this.word = new Int32Array(memory, offset + layout.state, 1);
 		this.#frames = new Int32Array(memory, offset + layout.frames, layout.SLOTS * DESC);
 		this.#overwritten = new Int32Array(memory, offset + layout.frames + layout.frames_overwritten, 2);
@@ -56,7 +60,7 @@ export class Swap {
 		const word = Atomics.load(this.word, 0);
 		if (!valid(word))
 			throw failure('EPROTO', 'the state word makes no sense: is the channel still open?');
-		this.#slot = role === 'producer' ? back(word) : front(word);
+		this.#slot = this.#produces ? back(word) : front(word);
 		this.#seq = this.#frames[newest(word) * DESC + SEQ];
 		this.#seqHigh = this.#frames[newest(word) * DESC + SEQ + 1];
 	}
@@ -67,6 +71,11 @@ export class Swap {
 		return high === 0 ? low : low + (high >>> 0) * HIGH;
 	}
 
+	#checkRole(produces) {
+		if (this.#produces !== produces)
+			throw failure('EACCES', `the window is a ${produces ? 'consumer' : 'producer'}'s`);
+	}
+
 	#check(word, slot) {
 		if (!valid(word) || slot !== this.#slot)
 			throw failure('EPROTO', 'somebody else has swapped, or spoilt the state word: make a new Swap');
@@ -74,12 +83,14 @@ export class Swap {
 
 	// Where to write the next frame; references into what was there are stale.
 	begin() {
+		this.#checkRole(true);
 		const frames = this.#frames, desc = this.#slot * DESC;
 		Atomics.store(frames, desc + GENERATION, frames[desc + GENERATION] | 1);
 		return this.#slots[this.#slot];
 	}
 
 	publish(bytes, timestamp = 0) {
+		this.#checkRole(true);
 		const frames = this.#frames, desc = this.#slot * DESC;
 		this.#seq = this.#seq + 1 | 0;
 		if (this.#seq === 0)
@@ -117,6 +128,7 @@ export class Swap {
 
 	// The newest frame, or null: { seq, generation, bytes, timestamp, data }.
 	acquire() {
+		this.#checkRole(false);
 		let old = Atomics.load(this.word, 0);
 		for (let tries = 0; tries < TRIES; tries++) {
 			this.#check(old, front(old));

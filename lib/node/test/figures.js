@@ -19,7 +19,7 @@ async function sizes() {
 	const { exports } = instantiate(producer, 'producer');
 	const echo = await peer('echo', name, answers, 2 * ROUNDS);
 	const consumer = open(answers);
-	const swap = new Swap(consumer.window(), { role: 'consumer' });
+	const swap = new Swap(consumer.window());
 	const times = { small: [], large: [] };
 	for (let i = 0; i < 2 * ROUNDS; i++) {
 		const began = performance.now();
@@ -128,7 +128,7 @@ async function swap() {
 	const producer = open(name, { role: 'producer', slotSize: 4096 }), consumer = open(name);
 	const { exports } = instantiate(producer, 'producer'), { word } = producer;
 	const state = new Int32Array(new SharedArrayBuffer(4));
-	const reader = () => new Swap(consumer.window(), { role: 'consumer' });
+	const reader = () => new Swap(consumer.window());
 	let sum = 0;
 	const exchanged = i => {
 		for (let back = 0, front = 2; i--;) {

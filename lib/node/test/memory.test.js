@@ -115,7 +115,7 @@ test('Swap and the channel take turns', async t => {
 		if (i % 3 === 0)
 			break;
 	}
-	const reader = new Swap(consumer.window(), { role: 'consumer', ring: () => consumer.ring() });
+	const reader = new Swap(consumer.window(), { ring: () => consumer.ring() });
 	assert.equal(reader.acquire(), null);
 	producer.publish(Uint8Array.of(77), { timestamp: 2 ** 40 });
 	const held = consumer.wait();
@@ -126,12 +126,23 @@ test('Swap and the channel take turns', async t => {
 	assert.equal(consumer.acquire().seq, 5, 'the channel goes on from there');
 });
 
+test('a Swap keeps to the role of its window', t => {
+	const { name, producer, consumer } = pair(t);
+	const observer = open(name, { role: 'observer' });
+	t.after(() => observer.close());
+	for (const call of ['begin', 'publish'])
+		assert.throws(() => new Swap(consumer.window())[call](1), error('EACCES', /consumer's/));
+	assert.throws(() => new Swap(producer.window()).acquire(), error('EACCES', /producer's/));
+	assert.throws(() => new Swap(observer.window()), error('EACCES'));
+	assert.throws(() => new Swap({}), error('EACCES'));
+});
+
 test('a frame is stale when JavaScript has swapped past it', t => {
 	const { producer, consumer } = pair(t);
 	producer.publish('1');
 	const frame = consumer.acquire();
 	frame.view();
-	const reader = new Swap(consumer.window(), { role: 'consumer' });
+	const reader = new Swap(consumer.window());
 	assert.equal(frame.stale, false);
 	producer.publish('2');
 	reader.acquire();
@@ -167,7 +178,7 @@ test('a ring is forwarded as Atomics.notify', async t => {
 	const { producer, consumer } = pair(t);
 	const forwarding = consumer.forward();
 	const worker = new Worker(workerUrl(`
-		const swap = new tribuf.Swap(workerData, { role: 'consumer', forwarded: true });
+		const swap = new tribuf.Swap(workerData, { forwarded: true });
 		let seq = 0, late = 0;
 		while (seq < 50) {
 			const word = Atomics.load(swap.word, 0);
@@ -276,7 +287,7 @@ test('when the channel is closed its memory is empty, and still there', t => {
 	all.fill(1);
 	mounted.fill(1);
 	consumer.acquire();
-	assert.equal(new Swap(consumer.window(), { role: 'consumer' }).acquire(), null);
+	assert.equal(new Swap(consumer.window()).acquire(), null);
 	assert.throws(() => new Swap({ ...consumer.window(), memory: new SharedArrayBuffer(consumer.window().bytes) }), error('EPROTO'));
 });
 

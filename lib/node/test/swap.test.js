@@ -70,7 +70,7 @@ test(`JavaScript's Atomics produce ${FRAMES} frames for C`, async t => {
 test(`JavaScript's Atomics consume ${FRAMES} frames from C`, async t => {
 	const { name, consumer } = early(t);
 	const producer = peer('produce', name, FRAMES, BYTES, 4096);
-	const swap = new Swap(consumer.window(), { role: 'consumer', ring: () => consumer.ring() });
+	const swap = new Swap(consumer.window(), { ring: () => consumer.ring() });
 	const tally = { taken: 0, torn: 0, disordered: 0, late: 0 };
 	for (let seq = 0; seq < FRAMES;) {
 		const frame = swap.acquire();
