@@ -55,7 +55,7 @@ test('a slow browser gets the newest, never one from a queue', async t => {
 		producer.publish(Uint8Array.of(i));
 		await sleep(2);
 	}
-	await sleep(20);
+	await frame(49);	// the server has seen the last one
 	const { body, said } = await frame(1);
 	assert.deepEqual([said.seq, body[0]], [50, 50]);
 	assert(said.rate > 5, `${said.rate}`);
