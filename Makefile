@@ -6,7 +6,10 @@ PREFIX  ?= /usr/local
 CC      := $(if $(CROSS_COMPILE),$(CROSS_COMPILE)gcc,$(CC))
 TRIPLET := $(shell $(CC) -dumpmachine)
 OUTPUT  := $(CURDIR)/build/$(TRIPLET)
-export PREFIX DESTDIR HOST CC
+# Programs for another machine bring the C library along: it may have none, or
+# another one. STATIC= takes that back.
+STATIC  ?= $(if $(CROSS_COMPILE),1)
+export PREFIX DESTDIR HOST CC STATIC
 
 # The kernel to build the module for, and where that goes.
 KDIR    ?= /lib/modules/$(shell uname -r)/build
@@ -38,7 +41,8 @@ help:
 	@echo 'make clean           remove what was built, but not the kernels in build/kernels'
 	@echo
 	@echo 'KDIR=DIR             kernel headers to build the module for'
-	@echo 'ARCH= CROSS_COMPILE= for another machine'
+	@echo 'ARCH= CROSS_COMPILE= for another machine; install then adds the tests, and programs'
+	@echo '                     are linked statically (STATIC= takes that back)'
 	@echo 'W=1, C=1 CHECK=sparse  for the module, as in the kernel itself'
 	@echo 'TRIBUF_KUNIT=y       the module with its KUnit tests in it, for a kernel that has KUnit'
 	@echo 'HOST=1               demo, check: this machine'\''s own /dev/tribuf instead of a VM'
@@ -74,6 +78,7 @@ node node-if-possible node-tests: lib
 install: lib tools
 	+@$(MAKE) --no-print-directory -C lib OUTPUT=$(OUTPUT) install
 	+@$(MAKE) --no-print-directory -C tools OUTPUT=$(OUTPUT) install
+	+@$(if $(CROSS_COMPILE),$(MAKE) --no-print-directory -C selftests OUTPUT=$(OUTPUT) install)
 	+@if [ -n "$(RELEASE)" ] && [ -e $(MODDIR)/tribuf.ko ]; then \
 		$(KBUILD) INSTALL_MOD_PATH=$(DESTDIR) modules_install; \
 	else echo "module left out: not built for $(KDIR)"; fi

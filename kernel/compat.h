@@ -11,7 +11,13 @@
 #include <linux/ns_common.h>
 #include <linux/poll.h>
 #include <linux/proc_ns.h>
+#include <linux/shm.h>
 #include <linux/version.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+#include <linux/cacheinfo.h>
+#elif defined(CONFIG_ARM)
+#include <asm/cachetype.h>
+#endif
 
 /* vm_flags became read-only, to be changed through helpers, in 6.3. */
 static inline void compat_vm_flags_mod(struct vm_area_struct *vma, unsigned long set,
@@ -32,6 +38,22 @@ static inline void compat_put_ipc_ns(struct ipc_namespace *ns)
 #endif
 }
 
+/*
+ * Can the data cache hold a page twice, once for each address that it is mapped
+ * at? Before 6.9 no function tells; there SHMLBA does, with one exception: 32-bit
+ * ARM sets it for its oldest cores, and knows at run time what it has.
+ */
+static inline bool compat_dcache_aliases(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	return cpu_dcache_is_aliasing();
+#elif defined(CONFIG_ARM)
+	return cache_is_vivt() || cache_is_vipt_aliasing();
+#else
+	return SHMLBA > PAGE_SIZE;
+#endif
+}
+
 /* Will poll() queue us, or only look? poll_does_not_wait() went away in 7.x. */
 static inline bool compat_poll_queues(const struct poll_table_struct *table)
 {
@@ -46,6 +68,22 @@ static inline int compat_page_mapcount(struct page *page)
 {
 	return atomic_read(&page->_mapcount) + 1;
 }
+
+/* May a module set page-table entries? POWER does not export what does it. */
+#ifdef CONFIG_PPC
+#define COMPAT_SET_PTE	0
+static inline void compat_set_pte(struct mm_struct *mm, unsigned long addr, pte_t *pte,
+				  pte_t entry)
+{
+}
+#else
+#define COMPAT_SET_PTE	1
+static inline void compat_set_pte(struct mm_struct *mm, unsigned long addr, pte_t *pte,
+				  pte_t entry)
+{
+	set_pte_at(mm, addr, pte, entry);
+}
+#endif
 
 /*
  * May 2 MiB entries map what no pin may see through? Only where the core keeps

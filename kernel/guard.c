@@ -69,7 +69,7 @@ static struct page *const *tribuf_guard_pages(const struct tribuf_guard_fault *f
 
 bool tribuf_guard_supported(void)
 {
-	return IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL);
+	return IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) && COMPAT_SET_PTE;
 }
 
 /* The handle may map @slot from now on. */
@@ -143,7 +143,7 @@ static int tribuf_guard_set_ptes(pte_t *pte, unsigned long addr, void *data)
 		entry = pte_mkyoung(entry);
 		if (fault->vma->vm_flags & VM_WRITE)
 			entry = pte_mkdirty(entry);
-		set_pte_at(fault->vma->vm_mm, addr, pte, entry);
+		compat_set_pte(fault->vma->vm_mm, addr, pte, entry);
 	}
 	return 0;
 }

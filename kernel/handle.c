@@ -123,11 +123,17 @@ static int tribuf_is_same_file(const void *file, struct file *other, unsigned in
 int tribuf_flush(struct file *file, fl_owner_t id)
 {
 	struct tribuf_handle *handle = file->private_data;
+	struct files_struct *table = id;
 
 	if (!tribuf_channel_of(handle) || !handle->owner || handle->owner != id)
 		return 0;
-	/* With one reference left, which is ours, the table need not be searched. */
-	if (file_count(file) > 1 && iterate_fd(id, 0, tribuf_is_same_file, file))
+	/*
+	 * With one reference left, which is ours, the table need not be searched.
+	 * One that goes takes all of its descriptors along; newer kernels leave
+	 * them in it until then.
+	 */
+	if (atomic_read(&table->count) && file_count(file) > 1 &&
+	    iterate_fd(id, 0, tribuf_is_same_file, file))
 		return 0;
 	tribuf_handle_end(handle);
 	return 0;

@@ -7,6 +7,7 @@
 #include <linux/uaccess.h>
 
 #include "channel.h"
+#include "compat.h"
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
@@ -192,6 +193,11 @@ static struct miscdevice tribuf_device = {
 
 static int __init tribuf_init(void)
 {
+	/* Two processes would see two contents of one slot, and of the state word. */
+	if (compat_dcache_aliases()) {
+		pr_err("tribuf: this machine's data cache keeps a page once per address; not supported\n");
+		return -EOPNOTSUPP;
+	}
 	tribuf_account_init();
 	return misc_register(&tribuf_device);
 }

@@ -35,11 +35,13 @@ int forked_handle(void)
 
 int check_layout(const struct tribuf_geometry *g)
 {
+	/* In the other byte order the magic itself is reversed. */
+	if (g->magic == __builtin_bswap32(TRIBUF_MAGIC) ||
+	    (g->magic == TRIBUF_MAGIC && g->byte_order != TRIBUF_BYTE_ORDER))
+		return fail(EPROTONOSUPPORT, "the channel's byte order is not this machine's");
 	if (g->magic != TRIBUF_MAGIC)
 		return fail(EPROTONOSUPPORT, "no tribuf channel is behind this name (magic %#x)",
 			    g->magic);
-	if (g->byte_order != TRIBUF_BYTE_ORDER)
-		return fail(EPROTONOSUPPORT, "the channel's byte order is not this machine's");
 	if (g->layout != TRIBUF_LAYOUT_VERSION || g->features)
 		return fail(EPROTONOSUPPORT,
 			    "the channel has layout %u with features %#x, this program knows layout %u: rebuild it against that version of libtribuf",

@@ -137,7 +137,7 @@ native_kbuild() { # DIR PACKAGE
 
 make_foreign() { # NAME DIR PACKAGE VERSION
 	local dir=$2 release headers kbuild
-	tools/setup cross "$(field "$1" 5)"
+	tools/setup "$(field "$1" 5)"
 	release=$(depends "$3" '^linux-image-[0-9]' | head -n1)
 	release=${release#linux-image-}
 	headers=linux-headers-$release
