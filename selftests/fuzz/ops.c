@@ -235,14 +235,18 @@ static int run_fdinfo(const struct op *op)
 
 /* ---- waiting ---- */
 
-/* A read that would sleep for ever is ended by a signal that is on its way. */
+/*
+ * A read that would sleep for ever is ended by a signal that is on its way; by the
+ * next one, if that came before the read, or to another thread.
+ */
 static int run_read(const struct op *op)
 {
-	struct itimerval soon = { .it_value = { 0, 2000 } };
+	static const struct itimerval often = { { 0, 2000 }, { 0, 2000 } }, never;
 	int got;
 
-	setitimer(ITIMER_REAL, &soon, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
 	got = negative_errno(read(fd_of(op->handle), buffer, op->arg[0] & 0x3ff));
+	setitimer(ITIMER_REAL, &never, NULL);
 	return got < 0 ? got : 0;
 }
 
