@@ -38,32 +38,39 @@ extern "C" {
 #define TRIBUF_VERSION_MAJOR	0
 #define TRIBUF_VERSION_MINOR	1
 
+/* For the frame path: a call would cost as much as what is in it. */
+#define TRIBUF_ALWAYS_INLINE	static inline __attribute__((always_inline))
+
 #ifndef TRIBUF_INLINE		/* lib/ffi.c redefines it, to get symbols */
-#define TRIBUF_INLINE		static inline
+#define TRIBUF_INLINE		TRIBUF_ALWAYS_INLINE
 #endif
 
 /*
- * What the frame path needs of a handle. The fields are for the inline
- * functions below; programs use them through those alone.
+ * What the frame path needs of a handle; the fields are for the inline functions
+ * below, programs use them through those alone.
  *
  * Only a direct channel's producer and consumer have @word point to the shared
- * state word, and only such a producer has @overwritten. All others (observers,
- * pending and guarded handles) have a private word that is no permutation, and
- * NULL. So the checks that every swap makes anyway lead them into the slow
- * functions, and the frame path needs no test of the kind of handle.
+ * state word, and only such a producer has @limit. All others (observers, pending
+ * and guarded handles) have a private word that is no permutation, and 0. So the
+ * checks that every swap makes anyway lead them into the slow functions, and the
+ * frame path needs no test of the kind of handle.
  */
 struct tribuf {
 	uint32_t *word;			/* state word */
 	struct tribuf_desc *desc;	/* one descriptor per slot */
 	unsigned char *slots;		/* first byte of slot 0 */
-	__aligned_u64 *overwritten;	/* producer: tribuf_frames.overwritten */
 	uint64_t slot_stride;
-	uint64_t slot_size;
-	uint64_t held;			/* slot_size while a frame is in hand, else 0 */
+	uint64_t limit;			/* producer: a frame has fewer bytes than this */
 	uint64_t seq;			/* producer: number of the newest frame */
+	uint32_t expected;		/* producer: the word, if the consumer did the usual */
 	uint32_t slot;			/* the slot in hand: back or front */
-	uint32_t generation;		/* of the frame in hand */
+	uint32_t generation;		/* of the frame in hand, if the slot still has it */
 	uint32_t format;		/* producer: version of the format area */
+
+	__aligned_u64 *overwritten;	/* producer: tribuf_frames.overwritten */
+	uint64_t slot_size;
+	uint64_t held;			/* slot_size for who can have a frame in hand, else 0 */
+	uint32_t seen;			/* consumer: the word when it had nothing new */
 	uint32_t granule_shift;		/* log2 of the granule */
 };
 
@@ -422,12 +429,15 @@ int tribuf_accept(struct tribuf *handle, const struct tribuf_acquired *acquired,
 
 /*
  * The way out of the frame path: a compare-and-exchange that failed, a word
- * that was spoilt, a wrong argument, a guarded channel. Internal.
+ * that was spoilt, a wrong argument, a guarded channel. Internal. None of them
+ * is given the caller's frame: as long as its address is not taken, it is kept in
+ * registers.
  */
-int tribuf_begin_slow(struct tribuf *handle, struct tribuf_frame *frame);
+int tribuf_begin_slow(struct tribuf *handle);
 int tribuf_publish_slow(struct tribuf *handle, const struct tribuf_frame *frame,
 			unsigned int flags);
-int tribuf_acquire_slow(struct tribuf *handle, struct tribuf_frame *frame);
+int tribuf_acquire_slow(struct tribuf *handle);
+int tribuf_acquire_refused(struct tribuf *handle);
 int tribuf_ref_slow(const struct tribuf *handle);
 int tribuf_deref_slow(const struct tribuf *handle, struct tribuf_gen_index reference,
 		      size_t bytes);
@@ -435,10 +445,33 @@ int tribuf_deref_slow(const struct tribuf *handle, struct tribuf_gen_index refer
 #define tribuf_likely(x)	__builtin_expect(!!(x), 1)
 #define tribuf_unlikely(x)	__builtin_expect(!!(x), 0)
 
+/* @value, of which the compiler knows nothing: not even what it was compared with. */
+TRIBUF_ALWAYS_INLINE uint32_t tribuf_opaque(uint32_t value)
+{
+	__asm__("" : "+r" (value));
+	return value;
+}
+
 /* A plain 64-bit field in shared memory, read once: what is checked is used. */
 #define tribuf_read_once(field)	(*(const volatile __typeof__(field) *)&(field))
 
 #define TRIBUF_FRAME_FLAGS	0xffff0000u	/* those of tribuf_frame.flags that are the user's */
+
+/* Internal: field by field, which leaves @frame in registers where memset() would not. */
+TRIBUF_ALWAYS_INLINE int tribuf_no_frame(struct tribuf_frame *frame, int error)
+{
+	frame->data = NULL;
+	frame->bytes = 0;
+	frame->seq = 0;
+	frame->timestamp = 0;
+	frame->cookie = 0;
+	frame->user = NULL;
+	frame->slot = 0;
+	frame->generation = 0;
+	frame->format = 0;
+	frame->flags = 0;
+	return error;
+}
 
 /**
  * tribuf_begin - start a frame in the back slot
@@ -457,98 +490,114 @@ int tribuf_deref_slow(const struct tribuf *handle, struct tribuf_gen_index refer
 TRIBUF_INLINE int tribuf_begin(struct tribuf *t, struct tribuf_frame *frame)
 {
 	struct tribuf_desc *desc;
+	uint32_t slot, generation;
+	int err;
 
-	if (tribuf_unlikely(!t->overwritten))
-		return tribuf_begin_slow(t, frame);
-
-	desc = &t->desc[t->slot];
-	t->generation = tribuf_generation_begin(__atomic_load_n(&desc->generation,
-								__ATOMIC_RELAXED));
-	t->held = t->slot_size;
+	if (tribuf_unlikely(!t->limit)) {
+		err = tribuf_begin_slow(t);
+		if (err)
+			return tribuf_no_frame(frame, err);
+	}
+	slot = t->slot;
+	desc = &t->desc[slot];
+	generation = tribuf_generation_begin(__atomic_load_n(&desc->generation, __ATOMIC_RELAXED));
+	t->generation = generation;
 	/*
 	 * Odd before the first byte of the frame: whoever copied one of those
 	 * bytes sees it when checking the generation again, after an acquire
 	 * fence. Partner: tribuf_copy(), tribuf_snapshot(), TRIBUF_IOC_COPY.
 	 */
-	__atomic_store_n(&desc->generation, t->generation, __ATOMIC_RELAXED);
+	__atomic_store_n(&desc->generation, generation, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 
-	frame->data = t->slots + (size_t)(t->slot * t->slot_stride);
+	frame->data = t->slots + (size_t)(slot * t->slot_stride);
 	frame->bytes = t->slot_size;
 	frame->seq = t->seq + 1;
 	frame->timestamp = 0;
 	frame->cookie = 0;
 	frame->user = desc->user;
-	frame->slot = t->slot;
-	frame->generation = t->generation;
+	frame->slot = slot;
+	frame->generation = generation;
 	frame->format = t->format;
 	frame->flags = 0;
 	return 0;
 }
 
-/* Internal: what a reader may learn about the frame, before it is published. */
-static inline void tribuf_describe(struct tribuf *t, const struct tribuf_frame *frame)
+/* Internal: is @frame the one that @t began last, and fit to be published? */
+TRIBUF_ALWAYS_INLINE int tribuf_publishable(const struct tribuf *t,
+					    const struct tribuf_frame *frame)
 {
-	struct tribuf_desc *desc = &t->desc[t->slot];
+	return frame->seq == t->seq + 1 && frame->slot == t->slot &&
+	       frame->generation == t->generation && frame->bytes < t->limit &&
+	       !(frame->flags & ~TRIBUF_FRAME_FLAGS);
+}
+
+/* Internal: what a reader may learn about the frame, before it is published. */
+TRIBUF_ALWAYS_INLINE void tribuf_describe(struct tribuf *t, const struct tribuf_frame *frame)
+{
+	struct tribuf_desc *desc = &t->desc[frame->slot];
 
 	desc->flags = frame->flags;
-	desc->seq = t->seq + 1;
+	desc->seq = frame->seq;
 	desc->bytes = frame->bytes;
 	desc->timestamp = frame->timestamp;
 	desc->cookie = frame->cookie;
-	desc->format = t->format;
+	desc->format = frame->format;
 	/* Even after all bytes of frame and descriptor; partner: as in begin. */
-	__atomic_store_n(&desc->generation, tribuf_generation_publish(t->generation),
+	__atomic_store_n(&desc->generation, tribuf_generation_publish(frame->generation),
 			 __ATOMIC_RELEASE);
 }
 
-/* Internal: may @frame be published by @t, whose state word is @word? */
-static inline int tribuf_publishable(const struct tribuf *t, const struct tribuf_frame *frame,
-				     uint32_t word)
+/*
+ * Internal: the exchange from @old took place. Guesses the word that the next will
+ * find: the consumer takes this frame if it took the last, and nobody waits to be
+ * rung for, so that whose guess is right need not look.
+ */
+TRIBUF_ALWAYS_INLINE int tribuf_published(struct tribuf *t, uint64_t seq, uint32_t old)
 {
-	return tribuf_word_valid(word) && tribuf_word_back(word) == t->slot &&
-	       frame->bytes <= t->held && frame->generation == t->generation &&
-	       frame->slot == t->slot && !(frame->flags & ~TRIBUF_FRAME_FLAGS);
-}
-
-/* Internal: the exchange from @old took place. Returns TRIBUF_OVERWROTE, _RING_DUE. */
-static inline int tribuf_published(struct tribuf *t, uint32_t old, unsigned int flags)
-{
-	unsigned int result = 0;
+	uint32_t left = tribuf_word_publish(old);
 
 	t->slot = tribuf_word_middle(old);
-	t->generation = 0;
-	t->held = 0;
-	t->seq++;
-	if (old & TRIBUF_FRESH) {
-		*t->overwritten += 1;
-		result = TRIBUF_OVERWROTE;
+	t->seq = seq;
+	if (!(old & TRIBUF_FRESH)) {
+		t->expected = tribuf_word_acquire(left);
+		return 0;
 	}
-	if (tribuf_unlikely(tribuf_publish_rings(old))) {
-		if (flags & TRIBUF_NO_RING)
-			result |= TRIBUF_RING_DUE;
-		else
-			tribuf_ring(t);	/* -ESTALE at worst: then nobody is there to wake */
-	}
-	return (int)result;
+	t->expected = left;
+	*t->overwritten += 1;
+	return TRIBUF_OVERWROTE;
 }
 
-static inline int tribuf_publish_with(struct tribuf *t, const struct tribuf_frame *frame,
-				      unsigned int flags)
+/* Internal: with a copy of the frame, see above. */
+TRIBUF_ALWAYS_INLINE int tribuf_publish_otherwise(struct tribuf *t,
+						  const struct tribuf_frame *frame,
+						  unsigned int flags)
 {
-	uint32_t word = __atomic_load_n(t->word, __ATOMIC_RELAXED);
+	struct tribuf_frame copy = *frame;
 
-	if (tribuf_unlikely(!tribuf_publishable(t, frame, word)))
-		return tribuf_publish_slow(t, frame, flags);
+	return tribuf_publish_slow(t, &copy, flags);
+}
+
+TRIBUF_ALWAYS_INLINE int tribuf_publish_with(struct tribuf *t, const struct tribuf_frame *frame,
+					     unsigned int flags)
+{
+	uint32_t expected = t->expected, word = expected;
+
+	if (tribuf_unlikely(!tribuf_publishable(t, frame)))
+		return tribuf_publish_otherwise(t, frame, flags);
 	tribuf_describe(t, frame);
 	/*
+	 * The word is guessed, not loaded: one transfer of its line, not two. A
+	 * guess comes from a valid word by a valid step, and so does what equals it.
+	 *
 	 * Releases the frame to the consumer's acquire. Acquires the consumer's
 	 * reads of the slot that it gave back, so that they precede our writes.
 	 */
-	if (tribuf_unlikely(!__atomic_compare_exchange_n(t->word, &word, tribuf_word_publish(word),
-							 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
-		return tribuf_publish_slow(t, frame, flags);
-	return tribuf_published(t, word, flags);
+	if (tribuf_unlikely(!__atomic_compare_exchange_n(t->word, &word,
+							 tribuf_word_publish(expected), 0,
+							 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
+		return tribuf_publish_otherwise(t, frame, flags);
+	return tribuf_published(t, frame->seq, expected);
 }
 
 /**
@@ -580,21 +629,22 @@ TRIBUF_INLINE int tribuf_publish_quiet(struct tribuf *t, const struct tribuf_fra
 	return tribuf_publish_with(t, frame, TRIBUF_NO_RING);
 }
 
-/* Internal: the exchange from @old took place. Returns 1, or -EPROTO: frame dropped. */
-static inline int tribuf_acquired_slot(struct tribuf *t, struct tribuf_frame *frame, uint32_t old)
+/* Internal: the exchange from @old took place. Nobody is to be rung for. */
+TRIBUF_ALWAYS_INLINE void tribuf_acquired_slot(struct tribuf *t, uint32_t old)
 {
-	struct tribuf_desc *desc = &t->desc[tribuf_word_middle(old)];
+	t->seen = tribuf_word_acquire(old);
+	t->slot = tribuf_word_middle(old);
+}
+
+/* Internal: the frame in the slot that was acquired. Returns 1, or -EPROTO: dropped. */
+TRIBUF_ALWAYS_INLINE int tribuf_acquired_frame(struct tribuf *t, struct tribuf_frame *frame)
+{
+	struct tribuf_desc *desc = &t->desc[t->slot];
 	uint64_t bytes = tribuf_read_once(desc->bytes);
 
-	t->slot = tribuf_word_middle(old);
-	t->generation = __atomic_load_n(&desc->generation, __ATOMIC_RELAXED);
-	t->held = t->slot_size;
-	if (tribuf_unlikely(tribuf_acquire_rings(old)))
-		tribuf_ring(t);
-	if (tribuf_unlikely(bytes > t->slot_size)) {
-		t->held = 0;
-		return tribuf_acquire_slow(t, NULL);	/* explains it */
-	}
+	if (tribuf_unlikely(bytes > t->slot_size))
+		return tribuf_no_frame(frame, tribuf_acquire_refused(t));
+	t->generation = tribuf_read_once(desc->generation);
 	frame->data = t->slots + (size_t)(t->slot * t->slot_stride);
 	frame->bytes = bytes;
 	frame->seq = tribuf_read_once(desc->seq);
@@ -611,7 +661,7 @@ static inline int tribuf_acquired_slot(struct tribuf *t, struct tribuf_frame *fr
 /**
  * tribuf_acquire - take the newest frame, giving back the one held so far
  * @t: a consumer's handle
- * @frame: out: the frame; untouched unless 1 is returned
+ * @frame: out: the frame; untouched by 0, all zero after an error
  *
  * Never waits. The frame does not change until the next call that returns 1.
  *
@@ -623,20 +673,38 @@ static inline int tribuf_acquired_slot(struct tribuf *t, struct tribuf_frame *fr
  */
 TRIBUF_INLINE int tribuf_acquire(struct tribuf *t, struct tribuf_frame *frame)
 {
-	uint32_t word = __atomic_load_n(t->word, __ATOMIC_RELAXED);
+	uint32_t word = __atomic_load_n(t->word, __ATOMIC_RELAXED), guess, found;
+	int usual, result;
 
-	if (tribuf_unlikely(!tribuf_word_valid(word) || tribuf_word_front(word) != t->slot))
-		return tribuf_acquire_slow(t, frame);
-	if (!(word & TRIBUF_FRESH))
+	if (word == t->seen)	/* nothing was fresh in it, and it was valid */
 		return 0;
 	/*
+	 * The usual: one publish since. The exchange goes by the guess, which is
+	 * known before the word is loaded; a guess that is right is a valid word.
+	 *
 	 * Acquires the frame that publish released. Releases our reads of the
 	 * slot that goes back to the producer.
 	 */
-	if (tribuf_unlikely(!__atomic_compare_exchange_n(t->word, &word, tribuf_word_acquire(word),
-							 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
-		return tribuf_acquire_slow(t, frame);
-	return tribuf_acquired_slot(t, frame, word);
+	guess = tribuf_word_publish(t->seen);
+	usual = word == guess;
+	guess = tribuf_opaque(guess);
+	found = guess;
+	if (tribuf_likely(usual &&
+			  __atomic_compare_exchange_n(t->word, &found, tribuf_word_acquire(guess),
+						      0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))) {
+		tribuf_acquired_slot(t, guess);
+	} else {
+		result = tribuf_acquire_slow(t);
+		if (result <= 0)
+			return result ? tribuf_no_frame(frame, result) : 0;
+	}
+	return tribuf_acquired_frame(t, frame);
+}
+
+/* Internal: is a frame in hand? Not if its slot changed hands, or is begun anew. */
+TRIBUF_ALWAYS_INLINE int tribuf_in_hand(const struct tribuf *t)
+{
+	return tribuf_read_once(t->desc[t->slot].generation) == t->generation;
 }
 
 /**
@@ -657,7 +725,8 @@ TRIBUF_INLINE int tribuf_ref(const struct tribuf *t, const void *pointer,
 	uint64_t start = t->slot * t->slot_stride;
 	uint64_t offset = (uint64_t)((uintptr_t)pointer - (uintptr_t)t->slots) - start;
 
-	if (tribuf_unlikely(offset >= t->held || offset & ((1u << t->granule_shift) - 1)))
+	if (tribuf_unlikely(offset >= t->held || offset & ((1u << t->granule_shift) - 1) ||
+			    !tribuf_in_hand(t)))
 		return tribuf_ref_slow(t);
 	reference->index = (uint32_t)((start + offset) >> t->granule_shift);
 	reference->generation = t->generation;
@@ -697,7 +766,7 @@ TRIBUF_INLINE int tribuf_deref(const struct tribuf *t, struct tribuf_gen_index r
 	uint64_t offset = ((uint64_t)reference.index << t->granule_shift) - start;
 
 	if (tribuf_unlikely(offset >= t->held || bytes > t->held - offset ||
-			    reference.generation != t->generation))
+			    reference.generation != t->generation || !tribuf_in_hand(t)))
 		return tribuf_deref_slow(t, reference, bytes);
 	*pointer = t->slots + (size_t)(start + offset);
 	return 0;

@@ -65,7 +65,7 @@ static int next_told(struct handle *h)
 	if (err)
 		return err;
 	if (told.slot >= TRIBUF_SLOTS || told.desc.bytes > h->t.slot_size)
-		return tribuf_acquire_slow(&h->t, NULL);
+		return tribuf_acquire_refused(&h->t);
 	h->told = told;
 	h->owed = true;
 	return 1;

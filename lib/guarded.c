@@ -1,34 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /*
  * Guarded channels: the slow functions' other half. State word and descriptors
- * are the kernel's, here they can only be looked at: begin takes what they say,
- * publish and acquire are calls, and so is every copy, since a slot answers to
- * its owner alone. Of /dev/tribuf only.
+ * are the kernel's, here they can only be looked at: the frame path works on
+ * descriptors of the handle's own, publish and acquire are calls, and so is every
+ * copy, since a slot answers to its owner alone. Of /dev/tribuf only.
  */
 #include "internal.h"
 
 #include <string.h>
 
-int guarded_begin(struct handle *h, struct tribuf_frame *frame)
+int guarded_begin(struct handle *h)
 {
-	struct tribuf *t = &h->t;
-	const struct tribuf_desc *desc = &t->desc[t->slot];
+	uint32_t slot = h->t.slot;
 
 	if (forked(h))
 		return forked_handle();
-	/* Odd already, by the kernel's hand, since the slot is ours. */
-	t->generation = __atomic_load_n(&desc->generation, __ATOMIC_RELAXED);
-	t->held = t->slot_size;
-	memcpy(h->user, desc->user, sizeof(h->user));
-	*frame = (struct tribuf_frame){
-		.data = t->slots + (size_t)(t->slot * t->slot_stride),
-		.bytes = t->slot_size,
-		.seq = t->seq + 1,
-		.user = h->user,
-		.slot = t->slot,
-		.generation = t->generation,
-		.format = t->format,
-	};
+	/* Its generation is odd already, by the kernel's hand, since the slot is ours. */
+	h->descs[slot] = h->frames->desc[slot];
 	return 0;
 }
 
@@ -47,18 +35,17 @@ int guarded_publish(struct handle *h, const struct tribuf_frame *frame, unsigned
 
 	if (forked(h))
 		return forked_handle();
-	memcpy(args.user, h->user, sizeof(args.user));
+	memcpy(args.user, h->descs[frame->slot].user, sizeof(args.user));
 	err = device_call(h->fd, TRIBUF_IOC_PUBLISH, &args);
 	if (err)
 		return device_failed(h, -err);
 	h->t.slot = args.back;
 	h->t.generation = 0;
-	h->t.held = 0;
 	h->t.seq = args.seq;
 	return (int)args.result;
 }
 
-int guarded_acquire(struct handle *h, struct tribuf_frame *frame)
+int guarded_acquire(struct handle *h)
 {
 	struct tribuf_acquire_args args = { .size = sizeof(args) };
 	int err;
@@ -71,7 +58,7 @@ int guarded_acquire(struct handle *h, struct tribuf_frame *frame)
 	err = device_call(h->fd, TRIBUF_IOC_ACQUIRE, &args);
 	if (err)
 		return err == -EAGAIN ? 0 : device_failed(h, -err);
-	hold(h, &args.frame, frame);
+	hold(h, &args.frame);
 	return 1;
 }
 

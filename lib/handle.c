@@ -231,7 +231,7 @@ void tribuf_close(struct tribuf *handle)
 {
 	struct handle *h = handle_of(handle);
 
-	if (!h)
+	if (!handle)
 		return;
 	if (h->member)
 		leave_set(h);
@@ -314,10 +314,11 @@ static int check_name(const char *name)
 
 static struct handle *create(const struct backend *backend, const struct tribuf_options *o)
 {
-	struct handle *h = calloc(1, sizeof(*h));
+	struct handle *h = aligned_alloc(HANDLE_ALIGN, sizeof(*h));
 
 	if (!h)
 		return NULL;
+	memset(h, 0, sizeof(*h));
 	h->backend = backend;
 	h->pid = getpid();
 	h->fd = -1;

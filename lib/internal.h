@@ -12,10 +12,14 @@
 #include "tribuf.h"
 #pragma GCC visibility pop
 
+#include <assert.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define WORD_NONE	0u	/* no permutation: leads the frame path into the slow functions */
+#define WORD_NONE	~0u	/* no permutation: leads the frame path into the slow functions */
+#define GENERATION_NONE	1u	/* odd: no frame that a consumer holds has it */
+
+#define HANDLE_ALIGN	1024
 
 struct backend;
 struct member;
@@ -39,7 +43,6 @@ struct spin {
 };
 
 struct handle {
-	struct tribuf t;		/* first: this is what programs hold */
 	const struct backend *backend;
 	pid_t pid;			/* mappings are not inherited by fork() */
 	int fd;
@@ -64,16 +67,26 @@ struct handle {
 	uint32_t gone_reported;		/* of the last one reported as gone */
 	struct spin spin;
 
-	uint8_t user[TRIBUF_USER_BYTES];	/* of a snapshot, or a guarded producer's frame */
-
 	/* observers */
 	uint64_t taken;			/* seq of the newest frame told of */
 	bool owed;			/* @told was told of, and not copied yet */
 	struct tribuf_acquired told;
+	uint8_t user[TRIBUF_USER_BYTES];
 
 	struct shm *shm;		/* of the shm backend */
 	struct member *member;		/* of the set that the handle is in */
+
+	/*
+	 * What programs hold. A load that seems to be of what was stored just now,
+	 * because the last 12 bits of the addresses are the same, waits for that
+	 * store, and the exchange does too (it cost up to half of a publish). Small
+	 * frames, the descriptors and the word are at the beginning of their pages.
+	 */
+	struct tribuf t __attribute__((aligned(HANDLE_ALIGN / 2)));
+	struct tribuf_desc descs[TRIBUF_SLOTS];	/* guarded: of this peer's frames */
 };
+
+static_assert(offsetof(struct handle, t) == HANDLE_ALIGN / 2, "handle.t is not where it is to be");
 
 /*
  * Each returns 0 or a negative errno value, explained. Unless said otherwise
@@ -104,10 +117,10 @@ struct backend {
 extern const struct backend device_backend;
 extern const struct backend shm_backend;
 
-/* Functions take struct tribuf; the handle begins with it. */
+/* Functions take struct tribuf, which is in the handle. */
 static inline struct handle *handle_of(const struct tribuf *t)
 {
-	return (struct handle *)(uintptr_t)t;
+	return (struct handle *)((uintptr_t)t - offsetof(struct handle, t));
 }
 
 /* The even version after @version, which is odd; 0 stays "never set" when it wraps. */
@@ -134,13 +147,13 @@ int forked_handle(void);
 
 /* swap.c */
 int start(struct handle *h);
-void hold(struct handle *h, const struct tribuf_acquired *acquired, struct tribuf_frame *frame);
+void hold(struct handle *h, const struct tribuf_acquired *acquired);
 int word_spoilt(uint32_t word);
 
 /* guarded.c */
-int guarded_begin(struct handle *h, struct tribuf_frame *frame);
+int guarded_begin(struct handle *h);
 int guarded_publish(struct handle *h, const struct tribuf_frame *frame, unsigned int flags);
-int guarded_acquire(struct handle *h, struct tribuf_frame *frame);
+int guarded_acquire(struct handle *h);
 int guarded_copy(struct handle *h, uint32_t slot, uint32_t generation, uint64_t offset,
 		 void *data, size_t bytes);
 int guarded_format_set(struct handle *h, const void *data, size_t bytes);

@@ -44,10 +44,20 @@ static void mend_format(struct handle *h)
 static void start_producer(struct handle *h, uint32_t word)
 {
 	h->t.slot = tribuf_word_back(word);
+	h->t.expected = word;
+	h->t.seen = WORD_NONE;
 	h->t.seq = tribuf_read_once(h->frames->desc[tribuf_word_newest(word)].seq);
+	h->t.overwritten = &h->frames->overwritten;
 	if (!h->guarded)
-		h->t.overwritten = &h->frames->overwritten;
+		h->t.limit = h->t.slot_size + 1;
 	mend_format(h);
+}
+
+static void start_consumer(struct handle *h, uint32_t word)
+{
+	h->t.slot = tribuf_word_front(word);
+	h->t.seen = word & ~TRIBUF_FRESH;
+	h->t.generation = GENERATION_NONE;
 }
 
 /* Put a handle whose pages are mapped on the frame path, as its role allows. */
@@ -62,8 +72,11 @@ int start(struct handle *h)
 	if (h->role == TRIBUF_PRODUCER)
 		start_producer(h, word);
 	else
-		h->t.slot = tribuf_word_front(word);
-	if (!h->guarded)
+		start_consumer(h, word);
+	h->t.held = h->t.slot_size;
+	if (h->guarded)
+		h->t.desc = h->descs;
+	else
 		h->t.word = &h->state->word;
 	return 0;
 }
@@ -86,7 +99,7 @@ static bool undisturbed(const struct handle *h, uint32_t word)
 		return false;
 	if (h->role == TRIBUF_PRODUCER)
 		return t->seq == tribuf_read_once(t->desc[tribuf_word_newest(word)].seq);
-	return !t->held ||
+	return t->generation == GENERATION_NONE ||
 	       t->generation == __atomic_load_n(&t->desc[slot].generation, __ATOMIC_RELAXED);
 }
 
@@ -110,13 +123,12 @@ int tribuf_resume(struct tribuf *t)
 		return word_spoilt(word);
 	if (undisturbed(h, word))
 		return 0;
-	t->held = 0;
-	t->generation = 0;
 	err = start(h);
 	return err ? err : 1;
 }
 
-int tribuf_begin_slow(struct tribuf *t, struct tribuf_frame *frame)
+/* 0: tribuf_begin() can go on. */
+int tribuf_begin_slow(struct tribuf *t)
 {
 	struct handle *h = handle_of(t);
 	int err;
@@ -127,7 +139,7 @@ int tribuf_begin_slow(struct tribuf *t, struct tribuf_frame *frame)
 	err = arrive(h);
 	if (err)
 		return err;
-	return h->guarded ? guarded_begin(h, frame) : tribuf_begin(t, frame);
+	return h->guarded ? guarded_begin(h) : 0;
 }
 
 static int check_publish(const struct handle *h, const struct tribuf_frame *frame)
@@ -137,7 +149,8 @@ static int check_publish(const struct handle *h, const struct tribuf_frame *fram
 			    role_name(h->role));
 	if (h->pending)
 		return no_geometry();
-	if (!h->t.held || frame->generation != h->t.generation || frame->slot != h->t.slot)
+	if (frame->seq != h->t.seq + 1 || frame->slot != h->t.slot ||
+	    frame->generation != h->t.generation)
 		return fail(EINVAL, "not the frame that was begun last: call tribuf_begin() before each tribuf_publish()");
 	if (frame->bytes > h->t.slot_size)
 		return fail(EMSGSIZE, "a frame of %llu bytes does not fit into a slot of %llu: replace the channel by one with larger slots (TRIBUF_REPLACE)",
@@ -147,6 +160,30 @@ static int check_publish(const struct handle *h, const struct tribuf_frame *fram
 	return 0;
 }
 
+/*
+ * A word as it will be once those who were rung for are up: the guess of the next
+ * is right if it finds that one, and it has nobody to ring for.
+ */
+static uint32_t rung(uint32_t word)
+{
+	return word & ~(word & TRIBUF_FRESH ? TRIBUF_WATCHED
+					    : TRIBUF_ARMED | TRIBUF_WATCHED | TRIBUF_PACED);
+}
+
+/* The exchange from @old took place, and its peers may have to be rung for. */
+static int published(struct tribuf *t, uint32_t old, unsigned int flags)
+{
+	unsigned int result = (unsigned int)tribuf_published(t, t->seq + 1, rung(old));
+
+	if (tribuf_publish_rings(old)) {
+		if (flags & TRIBUF_NO_RING)
+			return (int)(result | TRIBUF_RING_DUE);
+		tribuf_ring(t);		/* -ESTALE at worst: then nobody is there to wake */
+	}
+	return (int)result;
+}
+
+/* A frame that is fit was described already. */
 int tribuf_publish_slow(struct tribuf *t, const struct tribuf_frame *frame, unsigned int flags)
 {
 	struct handle *h = handle_of(t);
@@ -160,12 +197,11 @@ int tribuf_publish_slow(struct tribuf *t, const struct tribuf_frame *frame, unsi
 		return guarded_publish(h, frame, flags);
 	word = load_word(t);
 	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
-		if (!tribuf_publishable(t, frame, word))
+		if (!tribuf_word_valid(word) || tribuf_word_back(word) != t->slot)
 			return word_spoilt(word);
-		tribuf_describe(t, frame);
 		if (__atomic_compare_exchange_n(t->word, &word, tribuf_word_publish(word), 0,
 						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-			return tribuf_published(t, word, flags);
+			return published(t, word, flags);
 	}
 	return word_spoilt(word);
 }
@@ -179,31 +215,41 @@ static int check_acquire(struct handle *h)
 	return take_geometry(h);
 }
 
-/* @frame: NULL: only explain that a frame was dropped. */
-int tribuf_acquire_slow(struct tribuf *t, struct tribuf_frame *frame)
+/* 1: the slot in hand has a new frame, which its descriptor tells of. */
+int tribuf_acquire_slow(struct tribuf *t)
 {
 	struct handle *h = handle_of(t);
 	uint32_t word;
 	int err, tries;
 
-	if (!frame)
-		return fail(EPROTO, "the frame claimed more bytes than its slot has and was dropped: mistrust its producer");
 	err = check_acquire(h);
 	if (err)
 		return err == -EAGAIN ? 0 : err;
 	if (h->guarded)
-		return guarded_acquire(h, frame);
+		return guarded_acquire(h);
 	word = load_word(t);
 	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
 		if (!tribuf_word_valid(word) || tribuf_word_front(word) != t->slot)
 			return word_spoilt(word);
-		if (!(word & TRIBUF_FRESH))
+		if (!(word & TRIBUF_FRESH)) {
+			t->seen = word & ~TRIBUF_PACED;
 			return 0;
+		}
 		if (__atomic_compare_exchange_n(t->word, &word, tribuf_word_acquire(word), 0,
-						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-			return tribuf_acquired_slot(t, frame, word);
+						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+			tribuf_acquired_slot(t, word & ~TRIBUF_PACED);
+			if (tribuf_acquire_rings(word))
+				tribuf_ring(t);
+			return 1;
+		}
 	}
 	return word_spoilt(word);
+}
+
+int tribuf_acquire_refused(struct tribuf *t)
+{
+	t->generation = GENERATION_NONE;
+	return fail(EPROTO, "the frame claimed more bytes than its slot has and was dropped: mistrust its producer");
 }
 
 /* @acquired was checked. A guarded channel's observer has no slots to look into. */
@@ -225,12 +271,12 @@ static void show(const struct tribuf *t, const struct tribuf_acquired *acquired,
 }
 
 /* A frame that the kernel took for this consumer. @acquired was checked. */
-void hold(struct handle *h, const struct tribuf_acquired *acquired, struct tribuf_frame *frame)
+void hold(struct handle *h, const struct tribuf_acquired *acquired)
 {
 	h->t.slot = acquired->slot;
 	h->t.generation = acquired->desc.generation;
-	h->t.held = h->t.slot_size;
-	show(&h->t, acquired, frame);
+	if (h->guarded)
+		h->descs[acquired->slot] = acquired->desc;
 }
 
 /* Is the slot that the kernel names the one that the word gives us? */
@@ -258,22 +304,22 @@ int tribuf_accept(struct tribuf *t, const struct tribuf_acquired *acquired,
 	if (err)
 		return err;
 	if (acquired->slot >= TRIBUF_SLOTS || acquired->desc.bytes > t->slot_size)
-		return tribuf_acquire_slow(t, NULL);
+		return tribuf_acquire_refused(t);
 	if (h->role == TRIBUF_CONSUMER) {
 		err = check_front(h, acquired->slot);
 		if (err)
 			return err;
-		hold(h, acquired, frame);
+		hold(h, acquired);
 	} else {
 		h->taken = acquired->desc.seq;
-		show(t, acquired, frame);
 	}
+	show(t, acquired, frame);
 	return 0;
 }
 
 int tribuf_ref_slow(const struct tribuf *t)
 {
-	if (!t->held && handle_of(t)->role != TRIBUF_OBSERVER)
+	if (handle_of(t)->role != TRIBUF_OBSERVER && (!t->held || !tribuf_in_hand(t)))
 		return fail(EINVAL, "no frame is in hand: begin or acquire one first");
 	return fail(EINVAL, "a reference needs a place inside the frame's slot of %llu bytes, at a multiple of %u bytes",
 		    (unsigned long long)t->slot_size, 1u << t->granule_shift);

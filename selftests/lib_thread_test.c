@@ -188,7 +188,7 @@ static void *produce(void *arg)
 static void *consume(void *arg)
 {
 	struct job *job = arg;
-	struct tribuf_frame frame;
+	struct tribuf_frame frame = { 0 };
 	uint64_t last = 0;
 	int got;
 

@@ -577,7 +577,7 @@ static uint64_t idle_time(FIXTURE_DATA(thousands) *self)
 static void answer(const char *request, const int *numbers, unsigned long count)
 {
 	struct tribuf *asked, *p[2 * FEW];
-	struct tribuf_frame frame;
+	struct tribuf_frame frame = { 0 };
 
 	pin_to_cpu(0);
 	child_gets(0, open_as(&asked, request, TRIBUF_CONSUMER, TRIBUF_CREATE, SMALL));

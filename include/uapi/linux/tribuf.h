@@ -115,8 +115,8 @@ static __inline__ __u32 tribuf_word_publish(__u32 word)
 {
 	__u32 differ = (word ^ word >> 2) & TRIBUF_SLOT_MASK;
 
-	word ^= differ << TRIBUF_BACK_SHIFT | differ << TRIBUF_MIDDLE_SHIFT;
-	return (word | TRIBUF_FRESH) + TRIBUF_COUNT_ONE;
+	return ((word | TRIBUF_FRESH) + TRIBUF_COUNT_ONE) ^
+	       (differ << TRIBUF_BACK_SHIFT | differ << TRIBUF_MIDDLE_SHIFT);
 }
 
 static __inline__ __u32 tribuf_word_swap_front(__u32 word)
