@@ -64,7 +64,9 @@ struct tribuf {
 	uint64_t seq;			/* producer: number of the newest frame */
 	uint32_t expected;		/* producer: the word, if the consumer did the usual */
 	uint32_t slot;			/* the slot in hand: back or front */
-	uint32_t generation;		/* of the frame in hand, if the slot still has it */
+	uint32_t generation;		/* of the frame in hand, if the slot has it; producer:
+					 * else of the next one, for all slots alike
+					 */
 	uint32_t format;		/* producer: version of the format area */
 
 	__aligned_u64 *overwritten;	/* producer: tribuf_frames.overwritten */
@@ -500,9 +502,10 @@ TRIBUF_INLINE int tribuf_begin(struct tribuf *t, struct tribuf_frame *frame)
 	}
 	slot = t->slot;
 	desc = &t->desc[slot];
-	generation = tribuf_generation_begin(__atomic_load_n(&desc->generation, __ATOMIC_RELAXED));
-	t->generation = generation;
+	generation = t->generation;
 	/*
+	 * Stored without a look at what was there: the line is where it was read last.
+	 *
 	 * Odd before the first byte of the frame: whoever copied one of those
 	 * bytes sees it when checking the generation again, after an acquire
 	 * fence. Partner: tribuf_copy(), tribuf_snapshot(), TRIBUF_IOC_COPY.
@@ -559,6 +562,7 @@ TRIBUF_ALWAYS_INLINE int tribuf_published(struct tribuf *t, uint64_t seq, uint32
 
 	t->slot = tribuf_word_middle(old);
 	t->seq = seq;
+	t->generation += 2;
 	if (!(old & TRIBUF_FRESH)) {
 		t->expected = tribuf_word_acquire(left);
 		return 0;
@@ -689,6 +693,9 @@ TRIBUF_INLINE int tribuf_acquire(struct tribuf *t, struct tribuf_frame *frame)
 	usual = word == guess;
 	guess = tribuf_opaque(guess);
 	found = guess;
+	/* On their way while the exchange waits for the word's line. */
+	__builtin_prefetch(&t->desc[tribuf_word_middle(guess)]);
+	__builtin_prefetch(t->slots + (size_t)(tribuf_word_middle(guess) * t->slot_stride));
 	if (tribuf_likely(usual &&
 			  __atomic_compare_exchange_n(t->word, &found, tribuf_word_acquire(guess),
 						      0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))) {

@@ -17,6 +17,7 @@ int guarded_begin(struct handle *h)
 		return forked_handle();
 	/* Its generation is odd already, by the kernel's hand, since the slot is ours. */
 	h->descs[slot] = h->frames->desc[slot];
+	h->t.generation = h->descs[slot].generation;
 	return 0;
 }
 
@@ -40,7 +41,7 @@ int guarded_publish(struct handle *h, const struct tribuf_frame *frame, unsigned
 	if (err)
 		return device_failed(h, -err);
 	h->t.slot = args.back;
-	h->t.generation = 0;
+	h->t.generation = ~h->descs[args.back].generation;	/* not begun */
 	h->t.seq = args.seq;
 	return (int)args.result;
 }

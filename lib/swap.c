@@ -41,11 +41,26 @@ static void mend_format(struct handle *h)
 	h->t.format = version;
 }
 
+/* Odd, and greater than any that the producers before have used. */
+static uint32_t next_generation(const struct tribuf_desc *desc)
+{
+	uint32_t newest = tribuf_read_once(desc[0].generation), slot;
+
+	for (slot = 1; slot < TRIBUF_SLOTS; slot++) {
+		uint32_t other = tribuf_read_once(desc[slot].generation);
+
+		if ((int32_t)(other - newest) > 0)
+			newest = other;
+	}
+	return tribuf_generation_takeover(newest);
+}
+
 static void start_producer(struct handle *h, uint32_t word)
 {
 	h->t.slot = tribuf_word_back(word);
 	h->t.expected = word;
-	h->t.seen = WORD_NONE;
+	h->t.seen = 0;		/* no permutation: nothing for who may not acquire */
+	h->t.generation = next_generation(h->frames->desc);
 	h->t.seq = tribuf_read_once(h->frames->desc[tribuf_word_newest(word)].seq);
 	h->t.overwritten = &h->frames->overwritten;
 	if (!h->guarded)

@@ -873,7 +873,7 @@ TEST_F(lib, format_that_is_being_written_is_not_read)
 	size_t bytes = sizeof(data);
 
 	if (is_guarded(variant)) {
-		EXPECT_EQ(SIGSEGV, touch((unsigned char *)&frames->format.version, true));
+		EXPECT_TRUE(metadata_is_out_of_reach(self->p));
 		return;
 	}
 	ASSERT_EQ(0, tribuf_format_set(self->p, "abc", 3));
@@ -895,7 +895,7 @@ TEST_F(lib, format_that_claims_too_much_is_refused)
 	size_t bytes = sizeof(data);
 
 	if (is_guarded(variant)) {
-		EXPECT_EQ(SIGSEGV, touch((unsigned char *)&frames->format.bytes, true));
+		EXPECT_TRUE(metadata_is_out_of_reach(self->p));
 		return;
 	}
 	ASSERT_EQ(0, tribuf_format_set(self->p, "abc", 3));

@@ -104,7 +104,7 @@ TEST_F(lib_window, swaps_there_are_seen_by_peers_and_resumed_by_the_handle)
 TEST_F(lib_window, consumer_resumes_too)
 {
 	struct tribuf_frame frame;
-	struct tribuf_gen_index reference;
+	struct tribuf_gen_index reference = { 0 };
 	uint32_t word;
 	void *data;
 

@@ -157,8 +157,8 @@ static __inline__ int tribuf_acquire_rings(__u32 old)
  * DOC: Generations
  *
  * A slot's generation is odd while a frame is being written into it and even
- * once that frame is published. It does not repeat until 2^31 reuses of the
- * slot have passed; @seq never repeats.
+ * once that frame is published. It does not repeat until 2^31 frames of the
+ * channel have passed; @seq never repeats.
  */
 
 /* begin: an even generation becomes odd; a frame already begun stays begun. */
