@@ -62,12 +62,16 @@ struct tribuf {
 	uint64_t slot_stride;
 	uint64_t limit;			/* producer: a frame has fewer bytes than this */
 	uint64_t seq;			/* producer: number of the newest frame */
-	uint32_t expected;		/* producer: the word, if the consumer did the usual */
-	uint32_t slot;			/* the slot in hand: back or front */
+	/*
+	 * Not in the order of struct tribuf_frame, or compilers load two of them at
+	 * once, and wait until what was stored one by one just now is in the cache.
+	 */
 	uint32_t generation;		/* of the frame in hand, if the slot has it; producer:
 					 * else of the next one, for all slots alike
 					 */
+	uint32_t expected;		/* producer: the word, if the consumer did the usual */
 	uint32_t format;		/* producer: version of the format area */
+	uint32_t slot;			/* the slot in hand: back or front */
 
 	__aligned_u64 *overwritten;	/* producer: tribuf_frames.overwritten */
 	uint64_t slot_size;
