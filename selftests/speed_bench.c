@@ -72,33 +72,36 @@ static void exchange(void)
 
 static void publish_frames(void)
 {
+	struct tribuf *p = producer;
 	struct tribuf_frame frame;
 
 	for (int i = 0; i < SWAPS; i++) {
-		tribuf_begin(producer, &frame);
+		tribuf_begin(p, &frame);
 		frame.bytes = 8;
-		tribuf_publish(producer, &frame);
+		tribuf_publish(p, &frame);
 	}
 }
 
 static void publish_and_acquire(void)
 {
+	struct tribuf *p = producer, *c = consumer;
 	struct tribuf_frame frame;
 
 	for (int i = 0; i < SWAPS; i++) {
-		tribuf_begin(producer, &frame);
+		tribuf_begin(p, &frame);
 		frame.bytes = 8;
-		tribuf_publish(producer, &frame);
-		tribuf_acquire(consumer, &frame);
+		tribuf_publish(p, &frame);
+		tribuf_acquire(c, &frame);
 	}
 }
 
 static void acquire_nothing(void)
 {
+	struct tribuf *c = consumer;
 	struct tribuf_frame frame;
 
 	for (int i = 0; i < SWAPS; i++)
-		tribuf_acquire(consumer, &frame);
+		tribuf_acquire(c, &frame);
 }
 
 static double cost_of(void (*swaps)(void))
