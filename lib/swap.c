@@ -55,10 +55,20 @@ static uint32_t next_generation(const struct tribuf_desc *desc)
 	return tribuf_generation_takeover(newest);
 }
 
+/*
+ * A word as it will be once those who were rung for are up: the guess of the next
+ * is right if it finds that one, and it has nobody to ring for.
+ */
+static uint32_t rung(uint32_t word)
+{
+	return word & ~(word & TRIBUF_FRESH ? TRIBUF_WATCHED
+					    : TRIBUF_ARMED | TRIBUF_WATCHED | TRIBUF_PACED);
+}
+
 static void start_producer(struct handle *h, uint32_t word)
 {
 	h->t.slot = tribuf_word_back(word);
-	h->t.expected = word;
+	h->t.expected = rung(word);	/* a peer may have slept before we came */
 	h->t.seen = 0;		/* no permutation: nothing for who may not acquire */
 	h->t.generation = next_generation(h->frames->desc);
 	h->t.seq = tribuf_read_once(h->frames->desc[tribuf_word_newest(word)].seq);
@@ -71,7 +81,7 @@ static void start_producer(struct handle *h, uint32_t word)
 static void start_consumer(struct handle *h, uint32_t word)
 {
 	h->t.slot = tribuf_word_front(word);
-	h->t.seen = word & ~TRIBUF_FRESH;
+	h->t.seen = word & ~(TRIBUF_FRESH | TRIBUF_PACED);	/* likewise */
 	h->t.generation = GENERATION_NONE;
 }
 
@@ -173,16 +183,6 @@ static int check_publish(const struct handle *h, const struct tribuf_frame *fram
 	if (frame->flags & ~TRIBUF_FRAME_FLAGS)
 		return fail(EINVAL, "bits 15:0 of a frame's flags are reserved: use bits 31:16");
 	return 0;
-}
-
-/*
- * A word as it will be once those who were rung for are up: the guess of the next
- * is right if it finds that one, and it has nobody to ring for.
- */
-static uint32_t rung(uint32_t word)
-{
-	return word & ~(word & TRIBUF_FRESH ? TRIBUF_WATCHED
-					    : TRIBUF_ARMED | TRIBUF_WATCHED | TRIBUF_PACED);
 }
 
 /* The exchange from @old took place, and its peers may have to be rung for. */

@@ -752,7 +752,7 @@ test_library_enters_the_kernel_only_where_it_is_counted() {
 	others+='|unlink|unlinkat|link|linkat|rename|renameat|renameat2|mkstemp|mkstemp64|mkostemp|fchmod|fchown|umask'
 	others+='|opendir|readdir|readdir64|closedir|dirfd|fdopendir|sysconf|getpid|geteuid|getegid|getuid|getgid'
 	others+='|clock_gettime|pread|pread64|pwrite|pwrite64|memfd_create|flock|getrandom|gettid|sched_yield|statfs|fstatfs|readlink'
-	others+='|calloc|malloc|free|mem[a-z]*|str[a-z]*|v?snprintf|__errno_location|__tls_get_addr|_GLOBAL_OFFSET_TABLE_'
+	others+='|calloc|malloc|aligned_alloc|free|mem[a-z]*|str[a-z]*|v?snprintf|__errno_location|__tls_get_addr|_GLOBAL_OFFSET_TABLE_'
 	others+='|pthread_[a-z_]*|abort|qsort|__stack_chk_fail|fchownat|fchmodat|usleep|nanosleep|clock_nanosleep|shm_open|shm_unlink'
 	nm -u "$archive" | awk 'NF == 2 { print $2 }' | sort -u |
 		comm -23 - <(nm --defined-only "$archive" | awk 'NF == 3 { print $3 }' | sort -u) |

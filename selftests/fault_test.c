@@ -405,7 +405,7 @@ FIXTURE_SETUP(fault)
 {
 	self->fail_nth = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
 	if (self->fail_nth < 0)
-		SKIP(return, "no fault injection in this kernel: tools/vm -k kasan has it");
+		SKIP(_exit(255), "no fault injection in this kernel: tools/vm -k kasan has it");
 	allow_faults();
 	self->channels = parameter("channels");
 	self->handles = parameter("handles");

@@ -342,4 +342,33 @@ TEST_F(shm, inherited_handles_are_refused)
 	tribuf_close(o);
 }
 
+/* ---- who sleeps while the peer attaches ---- */
+
+/* As if it slept: its bit is there when the peer looks at the word for the first time. */
+TEST_F(shm, first_publish_rings_for_who_slept_before)
+{
+	struct tribuf *c;
+
+	ASSERT_EQ(0, open_as(&c, self->name, TRIBUF_CONSUMER, TRIBUF_CREATE, SLOT));
+	__atomic_fetch_or(c->word, TRIBUF_ARMED, __ATOMIC_SEQ_CST);
+	ASSERT_EQ(0, produce(self, 0));
+	EXPECT_EQ(1, lib_publish(self->t));
+	EXPECT_EQ(0, *c->word & TRIBUF_ARMED);
+	tribuf_close(c);
+}
+
+TEST_F(shm, first_acquire_rings_for_who_slept_before)
+{
+	struct tribuf_frame frame;
+	struct tribuf *c;
+
+	ASSERT_EQ(0, produce(self, 0));
+	__atomic_fetch_or(self->t->word, TRIBUF_PACED, __ATOMIC_SEQ_CST);
+	ASSERT_EQ(0, open_as(&c, self->name, TRIBUF_CONSUMER, 0, 0));
+	ASSERT_EQ(1, lib_publish(self->t));
+	ASSERT_EQ(1, tribuf_acquire(c, &frame));
+	EXPECT_EQ(0, *c->word & TRIBUF_PACED);
+	tribuf_close(c);
+}
+
 TEST_HARNESS_MAIN
