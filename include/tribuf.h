@@ -383,7 +383,7 @@ struct tribuf_window {
  * Windows are for runtimes whose programs reach no memory but their own, such as
  * WebAssembly: the channel's pages a second time, inside that memory.
  *
- * tribuf_window - how much room it takes. -EAGAIN: geometry not known yet.
+ * tribuf_window_size - how much room it takes. -EAGAIN: geometry not known yet.
  *
  * tribuf_window_map - put the channel's pages at @address, a multiple of the page
  * size, in place of what is mapped there, of which @room bytes may go. With the
@@ -396,7 +396,7 @@ struct tribuf_window {
  *
  * Errors of all: -EACCES (keeper), -ENOTSUP (guarded), -ESTALE, -EPROTO.
  */
-int tribuf_window(struct tribuf *handle, struct tribuf_window *window);
+int tribuf_window_size(struct tribuf *handle, struct tribuf_window *window);
 int tribuf_window_map(struct tribuf *handle, void *address, size_t room);
 int tribuf_window_unmap(struct tribuf *handle, void *address);
 

@@ -39,7 +39,7 @@ static int check_window(struct handle *h)
 	return 0;
 }
 
-int tribuf_window(struct tribuf *handle, struct tribuf_window *window)
+int tribuf_window_size(struct tribuf *handle, struct tribuf_window *window)
 {
 	struct handle *h = handle_of(handle);
 	int err = check_window(h);
@@ -101,7 +101,7 @@ int tribuf_window_map(struct tribuf *handle, void *address, size_t room)
 {
 	struct handle *h = handle_of(handle);
 	struct tribuf_window window;
-	int err = tribuf_window(handle, &window);
+	int err = tribuf_window_size(handle, &window);
 
 	if (err)
 		return err;
@@ -121,7 +121,7 @@ int tribuf_window_map(struct tribuf *handle, void *address, size_t room)
 int tribuf_window_unmap(struct tribuf *handle, void *address)
 {
 	struct tribuf_window window;
-	int err = tribuf_window(handle, &window);
+	int err = tribuf_window_size(handle, &window);
 
 	if (err)
 		return err;

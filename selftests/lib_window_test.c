@@ -35,7 +35,7 @@ FIXTURE_SETUP(lib_window)
 	ASSERT_EQ(0, tribuf_open_consumer(&self->c, self->name));
 	self->room = empty_room();
 	ASSERT_NE(MAP_FAILED, self->room);
-	ASSERT_EQ(0, tribuf_window(self->p, &self->window));
+	ASSERT_EQ(0, tribuf_window_size(self->p, &self->window));
 }
 
 FIXTURE_TEARDOWN(lib_window)
@@ -175,7 +175,7 @@ TEST_F(lib_window, refuses_what_cannot_be)
 	EXPECT_EQ(-ENOSPC, tribuf_window_map(self->p, self->room, self->window.bytes - 1));
 	EXPECT_EQ(0, *word_in(self->room));
 	ASSERT_EQ(0, open_as(&other, self->name, TRIBUF_KEEPER, 0, 0));
-	EXPECT_EQ(-EACCES, tribuf_window(other, &window));
+	EXPECT_EQ(-EACCES, tribuf_window_size(other, &window));
 	EXPECT_EQ(-EACCES, tribuf_resume(other));
 	tribuf_close(other);
 	ASSERT_EQ(0, open_as(&other, self->name, TRIBUF_OBSERVER, 0, 0));
@@ -202,10 +202,10 @@ TEST_F(lib_window, waits_for_geometry)
 
 	snprintf(name, sizeof(name), "%s-early", variant->prefix[0] ? "shm:window" : "window");
 	ASSERT_EQ(0, tribuf_open_consumer(&early, name));
-	EXPECT_EQ(-EAGAIN, tribuf_window(early, &window));
+	EXPECT_EQ(-EAGAIN, tribuf_window_size(early, &window));
 	EXPECT_EQ(-EAGAIN, tribuf_resume(early));
 	ASSERT_EQ(0, tribuf_open_producer(&creator, name, SLOT));
-	EXPECT_EQ(0, tribuf_window(early, &window));
+	EXPECT_EQ(0, tribuf_window_size(early, &window));
 	EXPECT_EQ(0, tribuf_window_map(early, self->room, WINDOW));
 	tribuf_close(creator);
 	tribuf_close(early);

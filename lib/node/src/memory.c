@@ -132,7 +132,7 @@ napi_value js_window(napi_env napi, napi_callback_info info)
 
 	if (!get_args(napi, info, &args) || !(c = channel_of(&args)))
 		return NULL;
-	err = tribuf_window(c->t, &window);
+	err = tribuf_window_size(c->t, &window);
 	if (err)
 		return fail(napi, err);
 	napi_create_object(napi, &object);
@@ -186,7 +186,7 @@ napi_value js_mount(napi_env napi, napi_callback_info info)
 		return NULL;
 	if (offset % WASM_PAGE || (uintptr_t)memory % WASM_PAGE)
 		return fail_with(napi, "EINVAL", "the offset must be a multiple of 65536, the size of a WebAssembly page");
-	err = tribuf_window(c->t, &window);
+	err = tribuf_window_size(c->t, &window);
 	if (err)
 		return fail(napi, err);
 	if (offset > bytes || window.bytes > bytes - offset)
@@ -240,7 +240,7 @@ napi_value js_view(napi_env napi, napi_callback_info info)
 	if (!get_args(napi, info, &args) || !(c = channel_of(&args)) ||
 	    !get_u32(napi, args.v[1], "slot", &slot))
 		return NULL;
-	err = tribuf_window(c->t, &window);
+	err = tribuf_window_size(c->t, &window);
 	if (err)
 		return fail(napi, err);
 	for (w = c->windows; w && w->next; w = w->next)
