@@ -74,11 +74,26 @@ helper int open_producer(struct tribuf **handle, const char *name, uint64_t slot
 	return open_as(handle, name, TRIBUF_PRODUCER, TRIBUF_DEFAULT | TRIBUF_CREATE, slot_size);
 }
 
+/* A mapping that can be read, not written, and never made writable. */
+helper bool page_is_read_only(int fd, unsigned int page)
+{
+	void *map_of = map(fd, page_offset(page), page_size(), PROT_READ);
+	bool is;
+
+	if (!map_of)
+		return false;
+	is = touch(map_of, false) == 0 && touch(map_of, true) == SIGSEGV &&
+	     mprotect(map_of, page_size(), PROT_READ | PROT_WRITE) && errno == EACCES;
+	munmap(map_of, page_size());
+	return is;
+}
+
 /* Neither state word nor descriptors can be written through this handle. */
 helper bool metadata_is_out_of_reach(const struct tribuf *t)
 {
 	for (unsigned int page = 0; page < TRIBUF_META_PAGES; page++)
-		if (map(tribuf_fd(t), page_offset(page), page_size(), PROT_READ | PROT_WRITE))
+		if (map(tribuf_fd(t), page_offset(page), page_size(), PROT_READ | PROT_WRITE) ||
+		    !page_is_read_only(tribuf_fd(t), page))
 			return false;
 	return true;
 }
