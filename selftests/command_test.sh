@@ -884,7 +884,8 @@ run_tests() { # JOBS TEST...: so many at once
 	local jobs=$1 test
 	shift
 	for test; do
-		[ "$(jobs -pr | wc -l)" -lt "$jobs" ] || wait -n
+		# It may tell of one that had ended before.
+		while [ "$(jobs -pr | wc -l)" -ge "$jobs" ]; do wait -n; done
 		number=$((number + 1))
 		run_test $number "$test" >"$said/$number" 2>&1 &
 	done
