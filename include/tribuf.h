@@ -479,6 +479,32 @@ TRIBUF_ALWAYS_INLINE int tribuf_no_frame(struct tribuf_frame *frame, int error)
 	return error;
 }
 
+#define TRIBUF_GENERATION_NONE	1u	/* odd: no frame that a consumer holds has it */
+
+/*
+ * Internal: a word as it will be once those who were rung for are up: the guess of
+ * the next is right if it finds that one, and it has nobody to ring for.
+ */
+TRIBUF_ALWAYS_INLINE uint32_t tribuf_rung(uint32_t word)
+{
+	return word & ~(word & TRIBUF_FRESH ? TRIBUF_WATCHED
+					    : TRIBUF_ARMED | TRIBUF_WATCHED | TRIBUF_PACED);
+}
+
+/* Internal: odd, and greater than any that the producers before have used. */
+static inline uint32_t tribuf_next_generation(const struct tribuf_desc *desc)
+{
+	uint32_t newest = tribuf_read_once(desc[0].generation), slot;
+
+	for (slot = 1; slot < TRIBUF_SLOTS; slot++) {
+		uint32_t other = tribuf_read_once(desc[slot].generation);
+
+		if ((int32_t)(other - newest) > 0)
+			newest = other;
+	}
+	return tribuf_generation_takeover(newest);
+}
+
 /**
  * tribuf_begin - start a frame in the back slot
  * @t: a producer's handle

@@ -17,7 +17,6 @@
 #include <sys/types.h>
 
 #define WORD_NONE	~0u	/* no permutation: leads the frame path into the slow functions */
-#define GENERATION_NONE	1u	/* odd: no frame that a consumer holds has it */
 
 #define HANDLE_ALIGN	1024
 

@@ -41,36 +41,12 @@ static void mend_format(struct handle *h)
 	h->t.format = version;
 }
 
-/* Odd, and greater than any that the producers before have used. */
-static uint32_t next_generation(const struct tribuf_desc *desc)
-{
-	uint32_t newest = tribuf_read_once(desc[0].generation), slot;
-
-	for (slot = 1; slot < TRIBUF_SLOTS; slot++) {
-		uint32_t other = tribuf_read_once(desc[slot].generation);
-
-		if ((int32_t)(other - newest) > 0)
-			newest = other;
-	}
-	return tribuf_generation_takeover(newest);
-}
-
-/*
- * A word as it will be once those who were rung for are up: the guess of the next
- * is right if it finds that one, and it has nobody to ring for.
- */
-static uint32_t rung(uint32_t word)
-{
-	return word & ~(word & TRIBUF_FRESH ? TRIBUF_WATCHED
-					    : TRIBUF_ARMED | TRIBUF_WATCHED | TRIBUF_PACED);
-}
-
 static void start_producer(struct handle *h, uint32_t word)
 {
 	h->t.slot = tribuf_word_back(word);
-	h->t.expected = rung(word);	/* a peer may have slept before we came */
+	h->t.expected = tribuf_rung(word);	/* a peer may have slept before we came */
 	h->t.seen = 0;		/* no permutation: nothing for who may not acquire */
-	h->t.generation = next_generation(h->frames->desc);
+	h->t.generation = tribuf_next_generation(h->frames->desc);
 	h->t.seq = tribuf_read_once(h->frames->desc[tribuf_word_newest(word)].seq);
 	h->t.overwritten = &h->frames->overwritten;
 	if (!h->guarded)
@@ -81,8 +57,8 @@ static void start_producer(struct handle *h, uint32_t word)
 static void start_consumer(struct handle *h, uint32_t word)
 {
 	h->t.slot = tribuf_word_front(word);
-	h->t.seen = word & ~(TRIBUF_FRESH | TRIBUF_PACED);	/* likewise */
-	h->t.generation = GENERATION_NONE;
+	h->t.seen = tribuf_rung(word & ~TRIBUF_FRESH);	/* likewise */
+	h->t.generation = TRIBUF_GENERATION_NONE;
 }
 
 /* Put a handle whose pages are mapped on the frame path, as its role allows. */
@@ -124,7 +100,7 @@ static bool undisturbed(const struct handle *h, uint32_t word)
 		return false;
 	if (h->role == TRIBUF_PRODUCER)
 		return t->seq == tribuf_read_once(t->desc[tribuf_word_newest(word)].seq);
-	return t->generation == GENERATION_NONE ||
+	return t->generation == TRIBUF_GENERATION_NONE ||
 	       t->generation == __atomic_load_n(&t->desc[slot].generation, __ATOMIC_RELAXED);
 }
 
@@ -188,7 +164,7 @@ static int check_publish(const struct handle *h, const struct tribuf_frame *fram
 /* The exchange from @old took place, and its peers may have to be rung for. */
 static int published(struct tribuf *t, uint32_t old, unsigned int flags)
 {
-	unsigned int result = (unsigned int)tribuf_published(t, t->seq + 1, rung(old));
+	unsigned int result = (unsigned int)tribuf_published(t, t->seq + 1, tribuf_rung(old));
 
 	if (tribuf_publish_rings(old)) {
 		if (flags & TRIBUF_NO_RING)
@@ -263,7 +239,7 @@ int tribuf_acquire_slow(struct tribuf *t)
 
 int tribuf_acquire_refused(struct tribuf *t)
 {
-	t->generation = GENERATION_NONE;
+	t->generation = TRIBUF_GENERATION_NONE;
 	return fail(EPROTO, "the frame claimed more bytes than its slot has and was dropped: mistrust its producer");
 }
 

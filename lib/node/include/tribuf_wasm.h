@@ -78,15 +78,26 @@ static inline int tribuf_wasm_open(struct tribuf *t, void *window, uint32_t role
 	t->slot_stride = g->slot_stride;
 	t->slot_size = g->slot_size;
 	t->granule_shift = (uint32_t)__builtin_ctz(g->granule);
-	t->overwritten = role == TRIBUF_PRODUCER ? &frames->overwritten : NULL;
+	t->overwritten = &frames->overwritten;
 	t->format = frames->format.version;
-	t->held = 0;
-	t->generation = 0;
 	word = __atomic_load_n(t->word, __ATOMIC_ACQUIRE);
 	if (!tribuf_word_valid(word))
 		return -EPROTO;
-	t->slot = role == TRIBUF_PRODUCER ? tribuf_word_back(word) : tribuf_word_front(word);
+	t->held = g->slot_size;
 	t->seq = tribuf_read_once(t->desc[tribuf_word_newest(word)].seq);
+	if (role == TRIBUF_PRODUCER) {
+		t->limit = g->slot_size + 1;
+		t->slot = tribuf_word_back(word);
+		t->expected = tribuf_rung(word);
+		t->seen = 0;
+		t->generation = tribuf_next_generation(t->desc);
+	} else {
+		t->limit = 0;
+		t->slot = tribuf_word_front(word);
+		t->expected = 0;
+		t->seen = tribuf_rung(word & ~TRIBUF_FRESH);
+		t->generation = TRIBUF_GENERATION_NONE;
+	}
 	return 0;
 }
 
@@ -103,10 +114,9 @@ TRIBUF_ONCE int tribuf_ring(struct tribuf *t)
 
 /* ---- the ways out of the frame path, see lib/swap.c ---- */
 
-TRIBUF_ONCE int tribuf_begin_slow(struct tribuf *t, struct tribuf_frame *frame)
+TRIBUF_ONCE int tribuf_begin_slow(struct tribuf *t)
 {
 	(void)t;
-	(void)frame;
 	return -EACCES;
 }
 
@@ -114,40 +124,58 @@ TRIBUF_ONCE int tribuf_publish_slow(struct tribuf *t, const struct tribuf_frame 
 				    unsigned int flags)
 {
 	uint32_t word = __atomic_load_n(t->word, __ATOMIC_RELAXED);
-	int tries;
+	int tries, result;
 
-	if (!t->overwritten)
+	if (!t->limit)
 		return -EACCES;
-	if (!t->held || frame->generation != t->generation || frame->slot != t->slot ||
-	    frame->flags & ~TRIBUF_FRAME_FLAGS)
-		return -EINVAL;
 	if (frame->bytes > t->slot_size)
 		return -EMSGSIZE;
-	for (tries = 0; tries < TRIBUF_TRIES && tribuf_publishable(t, frame, word); tries++) {
-		tribuf_describe(t, frame);
-		if (__atomic_compare_exchange_n(t->word, &word, tribuf_word_publish(word), 0,
-						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-			return tribuf_published(t, word, flags);
+	if (!tribuf_publishable(t, frame))
+		return -EINVAL;
+	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+		if (!tribuf_word_valid(word) || tribuf_word_back(word) != t->slot)
+			break;
+		if (!__atomic_compare_exchange_n(t->word, &word, tribuf_word_publish(word), 0,
+						 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			continue;
+		result = tribuf_published(t, frame->seq, tribuf_rung(word));
+		if (tribuf_publish_rings(word) && flags & TRIBUF_NO_RING)
+			return result | TRIBUF_RING_DUE;
+		if (tribuf_publish_rings(word))
+			tribuf_ring(t);
+		return result;
 	}
 	return -EPROTO;
 }
 
-TRIBUF_ONCE int tribuf_acquire_slow(struct tribuf *t, struct tribuf_frame *frame)
+TRIBUF_ONCE int tribuf_acquire_slow(struct tribuf *t)
 {
 	uint32_t word = __atomic_load_n(t->word, __ATOMIC_RELAXED);
 	int tries;
 
-	if (t->overwritten)
+	if (t->limit)
 		return -EACCES;
-	for (tries = 0; frame && tries < TRIBUF_TRIES; tries++) {
+	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
 		if (!tribuf_word_valid(word) || tribuf_word_front(word) != t->slot)
 			break;
-		if (!(word & TRIBUF_FRESH))
+		if (!(word & TRIBUF_FRESH)) {
+			t->seen = word & ~TRIBUF_PACED;
 			return 0;
+		}
 		if (__atomic_compare_exchange_n(t->word, &word, tribuf_word_acquire(word), 0,
-						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-			return tribuf_acquired_slot(t, frame, word);
+						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+			tribuf_acquired_slot(t, word & ~TRIBUF_PACED);
+			if (tribuf_acquire_rings(word))
+				tribuf_ring(t);
+			return 1;
+		}
 	}
+	return -EPROTO;
+}
+
+TRIBUF_ONCE int tribuf_acquire_refused(struct tribuf *t)
+{
+	t->generation = TRIBUF_GENERATION_NONE;
 	return -EPROTO;
 }
 
