@@ -86,7 +86,7 @@ export class Handle {
 	slotBuffer(slot) {
 		if (!this.#buffer) {
 			const memory = this.memory;
-			this.#buffer = native.view(this.id, slot);
+			this.#buffer = native.view(this.id, slot, new Uint8Array(memory));
 			this.#buffer[kept] = memory;	// must not go before what looks into it
 		}
 		return this.#buffer;

@@ -224,17 +224,20 @@ static void nothing_to_free(napi_env napi, void *data, void *hint)
 }
 
 /*
- * view(channel, slot): an ArrayBuffer over that slot, in the channel's first
- * window. The caller detaches it before the frame is given back.
+ * view(channel, slot, memory): an ArrayBuffer over that slot, in the window that is
+ * mounted at the beginning of @memory. The caller detaches it before the frame is
+ * given back, and keeps @memory as long as there is the view.
  */
 napi_value js_view(napi_env napi, napi_callback_info info)
 {
 	struct tribuf_window window;
 	napi_value buffer = NULL;
+	unsigned char *memory;
 	struct window *w;
 	struct channel *c;
 	struct args args;
 	uint32_t slot;
+	size_t room;
 	int err;
 
 	if (!get_args(napi, info, &args) || !(c = channel_of(&args)) ||
@@ -243,7 +246,9 @@ napi_value js_view(napi_env napi, napi_callback_info info)
 	err = tribuf_window_size(c->t, &window);
 	if (err)
 		return fail(napi, err);
-	for (w = c->windows; w && w->next; w = w->next)
+	if (!get_bytes(napi, args.v[2], "memory", &memory, &room))
+		return NULL;
+	for (w = c->windows; w && (void *)w->address != (void *)memory; w = w->next)
 		;
 	if (!w || slot >= TRIBUF_SLOTS)
 		return fail_with(napi, "EINVAL", "no such slot, or no window");
