@@ -50,10 +50,12 @@ test('a pool of WebAssembly workers and C consumers', { skip: device && 'once is
 	const frames = stdout.trim().split('\n');
 	for (const worker of [0, 1]) {
 		const seen = frames.filter(frame => frame.startsWith(`worker ${worker}, frame `));
-		assert.equal(seen.length, 2000, stderr);
-		assert.equal(seen.at(-1), `worker ${worker}, frame 2000`);
+		const numbers = seen.map(frame => Number(frame.split(' ').at(-1)));
+		// The newest each time: a consumer that was not running misses some.
+		assert(numbers.every((number, i) => i === 0 || number > numbers[i - 1]), stderr);
+		assert.equal(numbers.at(-1), 2000, stderr);
 	}
-	assert.equal(frames.length, 4000);
+	assert(frames.every(frame => /^worker [01], frame \d+$/.test(frame)), stdout);
 });
 
 test('a picture and its view', { skip: device && 'once is enough: on shm' }, async t => {
