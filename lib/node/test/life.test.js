@@ -8,7 +8,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import test from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { PEER_GONE, READY, open } from '../index.js';
-import { channelName, device, fixedMemory, here, pair, run, scaled, sleep, workerUrl } from './common.js';
+import { WINDOW, channelName, device, fixedMemory, here, pair, run, scaled, sleep, workerUrl } from './common.js';
 
 const WORKERS = scaled(12);
 const CHANNELS = Math.min(1000, scaled(200));
@@ -106,17 +106,20 @@ test('channels, memory and frames are collected in any order', async t => {
 	assert.throws(() => open(name, { pending: false }), { code: 'ENOENT' }, 'a channel that nobody has is closed');
 });
 
-test('a view outlives its channel only as an empty one', async () => {
-	let view = (() => {
-		const name = channelName();
-		const producer = open(name, { role: 'producer', slotSize: 1 << 20 });
-		const found = producer.begin().view();
-		found.fill(7);
-		return found;
-	})();
-	await collect();
-	assert(view.length === 0 || view.every(byte => byte === 0 || byte === 7));
-	view = undefined;
+test('a view outlives its channel and every memory only as an empty one', async () => {
+	for (const mounted of [false, true]) {
+		const view = (() => {
+			const producer = open(channelName(), { role: 'producer', slotSize: 1 << 20 });
+			// Before the channel has a memory of its own, which window() would make.
+			if (mounted)
+				producer.mount(fixedMemory(8 << 20), WINDOW);
+			const found = producer.begin().view();
+			found.fill(7);
+			return found;
+		})();
+		await collect();
+		assert(view.every(byte => byte === 0 || byte === 7));
+	}
 	await collect();
 });
 
