@@ -6,6 +6,7 @@
  */
 #include "addon.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 static const struct {
@@ -22,6 +23,52 @@ static const struct {
 	{ "onEvents", js_on_events }, { "wait", js_wait }, { "arm", js_arm },
 	{ "disarm", js_disarm },
 };
+
+/* Those whose hook has not run yet. */
+static struct env *living;
+static pthread_mutex_t living_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void begin_living(struct env *env)
+{
+	pthread_mutex_lock(&living_lock);
+	env->next = living;
+	living = env;
+	pthread_mutex_unlock(&living_lock);
+}
+
+static void end_living(const struct env *env)
+{
+	struct env **place = &living;
+
+	pthread_mutex_lock(&living_lock);
+	while (*place != env)
+		place = &(*place)->next;
+	*place = env->next;
+	pthread_mutex_unlock(&living_lock);
+}
+
+/*
+ * process.exit() and an exception that nobody catches run no hook of the main
+ * thread's environment, and a channel of shm that nobody closes leaves its file.
+ * Node has stopped its workers by now, and JavaScript runs no more.
+ */
+__attribute__((destructor))
+static void close_at_exit(void)
+{
+	const struct env *env;
+	uint32_t i;
+
+	pthread_mutex_lock(&living_lock);
+	for (env = living; env; env = env->next) {
+		if (env->sleeper)
+			sleeper_stop(env->sleeper);
+		for (i = 0; i < env->capacity; i++)
+			if (env->channels[i])
+				tribuf_close(env->channels[i]->t);
+	}
+	living = NULL;
+	pthread_mutex_unlock(&living_lock);
+}
 
 static void free_env(struct env *env)
 {
@@ -48,6 +95,7 @@ static void end_env(napi_async_cleanup_hook_handle handle, void *data)
 
 	(void)handle;
 	env->ending = true;
+	end_living(env);
 	for (i = 0; i < env->capacity; i++)
 		if (env->channels[i])
 			close_channel(env->channels[i]);
@@ -71,6 +119,7 @@ static struct env *make_env(napi_env napi)
 		free(env);
 		return NULL;
 	}
+	begin_living(env);
 	return env;
 }
 

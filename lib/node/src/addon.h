@@ -61,6 +61,7 @@ struct channel {
 
 /* One JavaScript environment: the main thread's or a worker's. */
 struct env {
+	struct env *next;		/* addon.c, under its lock */
 	napi_env napi;
 	uv_loop_t *loop;
 	struct channel **channels;	/* by the index in an id */
@@ -133,6 +134,7 @@ void handle_closed(struct env *env);
 /* sleeper.c */
 int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value);
 void sleeper_remove(struct channel *c);
+void sleeper_stop(struct sleeper *s);
 void sleeper_end(struct env *env);
 
 /* layout.c */

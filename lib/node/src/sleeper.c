@@ -310,17 +310,23 @@ void sleeper_remove(struct channel *c)
 		uv_unref((uv_handle_t *)&s->async);
 }
 
+/* Nobody is woken any more, and no word looked at. */
+void sleeper_stop(struct sleeper *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->end = true;
+	pthread_mutex_unlock(&s->lock);
+	tell(s);
+	pthread_join(s->thread, NULL);
+}
+
 void sleeper_end(struct env *env)
 {
 	struct sleeper *s = env->sleeper;
 
 	if (!s)
 		return;
-	pthread_mutex_lock(&s->lock);
-	s->end = true;
-	pthread_mutex_unlock(&s->lock);
-	tell(s);
-	pthread_join(s->thread, NULL);
+	sleeper_stop(s);
 	env->sleeper = NULL;
 	uv_close((uv_handle_t *)&s->async, sleeper_closed);
 }

@@ -2,7 +2,7 @@
 // What the tests share: on which backend they run, how often, and the peers in C
 // and WebAssembly (peer.c).
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -32,6 +32,13 @@ export function pair(t, slotSize = 4096, options = {}) {
 	const consumer = open(name);
 	t.after(() => { producer.close(); consumer.close(); });
 	return { name, producer, consumer };
+}
+
+export const file = name => `/dev/shm/tribuf.${name.replace('shm:', '')}`;
+
+// Of a process that is killed: nobody closes its channel.
+export function removeLeftover(t, name) {
+	t.after(() => rmSync(file(name), { force: true }));
 }
 
 export function fixedMemory(bytes) {

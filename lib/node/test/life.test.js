@@ -2,13 +2,13 @@
 // How things end: workers terminated with waits pending, channels collected, processes
 // that exit or are killed with everything open; and what waiting costs meanwhile.
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { once } from 'node:events';
 import { spawn, spawnSync } from 'node:child_process';
 import test from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { PEER_GONE, READY, open } from '../index.js';
-import { WINDOW, channelName, device, fixedMemory, here, pair, run, scaled, sleep, workerUrl } from './common.js';
+import { WINDOW, channelName, device, file, fixedMemory, here, pair, run, scaled, sleep, workerUrl } from './common.js';
 
 const WORKERS = scaled(12);
 const CHANNELS = Math.min(1000, scaled(200));
@@ -125,8 +125,9 @@ test('a view outlives its channel and every memory only as an empty one', async 
 
 test('a process exits with everything open', () => {
 	for (const end of ['', 'process.exit(0);', 'setImmediate(() => process.exit(0));']) {
+		const name = channelName();
 		const { status, signal, stderr } = run(`import * as t from TRIBUF;
-			const name = ${JSON.stringify(channelName())};
+			const name = ${JSON.stringify(name)};
 			const p = t.open(name, { role: 'producer', slotSize: 4096 }), c = t.open(name), o = t.open(name, { role: 'observer' });
 			p.publish('x');
 			globalThis.kept = [p, c, o, c.acquire(), c.memory, p.begin().view()];
@@ -134,6 +135,7 @@ test('a process exits with everything open', () => {
 			const wait = c.wait(t.PEER_GONE);
 			${end ? `o.wait(t.PEER_GONE); (async () => { for await (const f of c); })().catch(() => {}); ${end}` : 'wait.catch(() => {}); c.close();'}`);
 		assert.deepEqual([status, signal, stderr], [0, null, ''], end);
+		assert(!existsSync(file(name)), `a file is left: ${end}`);
 	}
 });
 

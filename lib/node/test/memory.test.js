@@ -9,7 +9,7 @@ import { Worker } from 'node:worker_threads';
 import { types } from 'node:util';
 import { READY, Swap, acquireWord, imports, open, publishWord } from '../index.js';
 import { layout, native } from '../native.js';
-import { WINDOW, channelName, fixedMemory, instantiate, noWasm, pair, peer, run, workerUrl } from './common.js';
+import { WINDOW, channelName, fixedMemory, instantiate, noWasm, pair, peer, removeLeftover, run, workerUrl } from './common.js';
 
 const error = (code, text) => caught => caught.code === code && (!text || text.test(caught.message));
 
@@ -291,10 +291,12 @@ test('when the channel is closed its memory is empty, and still there', t => {
 	assert.throws(() => new Swap({ ...consumer.window(), memory: new SharedArrayBuffer(consumer.window().bytes) }), error('EPROTO'));
 });
 
-test('a store into a consumer\'s view ends the process with words', () => {
+test('a store into a consumer\'s view ends the process with words', t => {
+	const name = `shm:store-${process.pid}`;
+	removeLeftover(t, name);
 	const { signal, stderr } = run(`import { open } from TRIBUF;
-		const p = open('shm:store-${process.pid}', { role: 'producer', slotSize: 4096 });
-		const c = open('shm:store-${process.pid}');
+		const p = open('${name}', { role: 'producer', slotSize: 4096 });
+		const c = open('${name}');
 		p.publish('x');
 		c.acquire().view()[0] = 1;`);
 	assert.equal(signal, 'SIGSEGV');

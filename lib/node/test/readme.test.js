@@ -8,7 +8,7 @@ import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import test from 'node:test';
-import { device, noWasm, sleep } from './common.js';
+import { device, noWasm, removeLeftover, sleep } from './common.js';
 
 const top = fileURLToPath(new URL('../../../', import.meta.url));
 const readme = readFileSync(`${top}README.md`, 'utf8');
@@ -60,6 +60,7 @@ test('a pool of WebAssembly workers and C consumers', { skip: !process.env.TRIBU
 });
 
 test('a picture and its view', { skip: device && 'once is enough: on shm' }, async t => {
+	removeLeftover(t, `picture-${process.pid}`);
 	const [picture, view] = line('node lib/node/examples/picture.js').split(' & ').map(command => {
 		const child = spawn(command.split(' ')[0], command.split(' ').slice(1), { cwd: top, stdio: ['ignore', 'pipe', 'inherit'] });
 		t.after(() => child.kill());
