@@ -434,8 +434,20 @@ TEST_F(set, works_where_io_uring_is_forbidden)
 /* ---- thousands ---- */
 
 #define MANY	10000
-#define FEWER	(MANY / 4)
 #define SMALL	4096
+
+/* MANY, or where there is less time down to a quarter of them. */
+static int crowd(void)
+{
+	unsigned long n = scaled(MANY);
+
+	return n > MANY ? MANY : n < MANY / 4 ? MANY / 4 : (int)n;
+}
+
+static int fewer(void)
+{
+	return crowd() / 4;
+}
 
 enum step { OPEN, ADD, FIRST_SLEEP, PUBLISHED, COLLECT, DESTROY, CLOSE, STEPS };
 
@@ -475,7 +487,7 @@ static void leave(FIXTURE_DATA(thousands) *self, int count);
 
 FIXTURE_TEARDOWN(thousands)
 {
-	leave(self, MANY);
+	leave(self, crowd());
 }
 
 #define STEP(step, ...) do {						\
@@ -535,8 +547,8 @@ static bool grows_with_the_square(const uint64_t *few, const uint64_t *many)
 
 	for (int i = 0; i < STEPS; i++) {
 		printf("# %-16s %8llu us for %d, %8llu us for %d\n", step_names[i],
-		       (unsigned long long)few[i] / 1000, FEWER,
-		       (unsigned long long)many[i] / 1000, MANY);
+		       (unsigned long long)few[i] / 1000, fewer(),
+		       (unsigned long long)many[i] / 1000, crowd());
 		grows |= many[i] > 8 * (few[i] < NS_PER_MS ? NS_PER_MS : few[i]);
 	}
 	fflush(stdout);
@@ -646,14 +658,14 @@ static double one_of_many_to_one_of_few(FIXTURE_DATA(thousands) *self, unsigned 
 	struct tribuf *few[FEW], *request;
 	struct tribuf_set *small;
 	uint64_t state = seed();
-	int numbers[2 * FEW];
+	int numbers[2 * FEW], part = crowd() / FEW;
 	double ratio;
 	pid_t child;
 	bool good = !tribuf_set_create(&small, flags);
 
 	for (int i = 0; i < FEW; i++) {
 		numbers[i] = MANY + i;
-		numbers[FEW + i] = (int)(chance(&state) % (MANY / FEW)) + i * (MANY / FEW);
+		numbers[FEW + i] = (int)(chance(&state) % part) + i * part;
 		good &= !open_as(&few[i], numbered(MANY + i), TRIBUF_CONSUMER, TRIBUF_CREATE,
 				 SMALL) &&
 			!tribuf_set_add(small, few[i], TRIBUF_READY, (void *)(uintptr_t)i);
@@ -682,11 +694,11 @@ TEST_F_TIMEOUT(thousands, cost_what_those_do_that_are_ready, 900)
 	double ratio;
 
 	for (int attempt = 0; attempt < 3 && grows; attempt++) {
-		ASSERT_TRUE(gather(self, variant->flags, FEWER) && wake_each(self, FEWER))
+		ASSERT_TRUE(gather(self, variant->flags, fewer()) && wake_each(self, fewer()))
 			TH_LOG("%s", tribuf_explain());
-		leave(self, FEWER);
+		leave(self, fewer());
 		keep_least(few, self->times);
-		ASSERT_TRUE(gather(self, variant->flags, MANY))
+		ASSERT_TRUE(gather(self, variant->flags, crowd()))
 			TH_LOG("%s", tribuf_explain());
 		if (!attempt) {
 			/* Falling asleep and waking once. */
@@ -695,8 +707,8 @@ TEST_F_TIMEOUT(thousands, cost_what_those_do_that_are_ready, 900)
 			EXPECT_LT(0, ratio) TH_LOG("%s", tribuf_explain());
 			EXPECT_GE(1.3, ratio);
 		}
-		ASSERT_TRUE(wake_each(self, MANY)) TH_LOG("%s", tribuf_explain());
-		leave(self, MANY);
+		ASSERT_TRUE(wake_each(self, crowd())) TH_LOG("%s", tribuf_explain());
+		leave(self, crowd());
 		keep_least(many, self->times);
 		grows = grows_with_the_square(few, many);
 	}
