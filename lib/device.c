@@ -278,7 +278,7 @@ static int device_sleep(struct handle *h, unsigned int events, int64_t deadline)
 		if (left <= 0)
 			return 0;
 		timeout.tv_sec = left / SECOND;
-		timeout.tv_nsec = left % SECOND;
+		timeout.tv_nsec = (long)(left % SECOND);
 	}
 	n = ppoll(&poll, 1, deadline == INT64_MAX ? NULL : &timeout, NULL);
 	if (n < 0 && errno == EINTR)

@@ -91,7 +91,7 @@ static int set_epoll_reap(struct tribuf_set *set)
 static int set_epoll_sleep(struct tribuf_set *set, int64_t deadline)
 {
 	int64_t left = deadline == INT64_MAX ? 0 : deadline - now();
-	struct timespec timeout = { left / SECOND, left % SECOND };
+	struct timespec timeout = { left / SECOND, (long)(left % SECOND) };
 	int n;
 
 	if (left < 0)

@@ -28,6 +28,13 @@
 #define SLEEP		100000000ll	/* ns, at most, at a time */
 #define LOOK		10000000ll	/* ns, at least, between looks at the peer's lock */
 
+/* The one whose times are of 64 bits, as ours are everywhere. */
+#ifdef SYS_futex_time64
+#define FUTEX_TIME64	SYS_futex_time64
+#else
+#define FUTEX_TIME64	SYS_futex
+#endif
+
 /* ---- a forked child must not hold its parent's roles ---- */
 
 static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -111,10 +118,10 @@ void shm_wake(struct handle *h, uint32_t kinds)
 /* Sleep unless the word is not @word any more. */
 static int doze(struct handle *h, uint32_t word, uint32_t kind, int64_t deadline)
 {
-	struct timespec until = { .tv_sec = deadline / SECOND, .tv_nsec = deadline % SECOND };
+	struct timespec until = { .tv_sec = deadline / SECOND, .tv_nsec = (long)(deadline % SECOND) };
 
 	shm_add(&h->shm->control->sleeps);
-	if (syscall(SYS_futex, &h->shm->state->word, FUTEX_WAIT_BITSET, word, &until, NULL,
+	if (syscall(FUTEX_TIME64, &h->shm->state->word, FUTEX_WAIT_BITSET, word, &until, NULL,
 		    kind) < 0 && errno == EINTR)
 		return fail(EINTR, "a signal came while waiting");
 	return 0;

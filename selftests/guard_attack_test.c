@@ -904,13 +904,23 @@ static int by_advice(struct attack *a, int advice)
 	return answer ? err ?: answer : 0;
 }
 
+/* Kernels without huge pages or merging know no such advice, not even for no bytes. */
+static int map_own_if_known(struct attack *a, int advice)
+{
+	return madvise(NULL, 0, advice) ? -errno : map_own(a);
+}
+
 #define ADVICE(lower, upper)						\
+	static int begin_madv_##lower(struct attack *a)			\
+	{								\
+		return map_own_if_known(a, MADV_##upper);		\
+	}								\
 	static int by_madv_##lower(struct attack *a)			\
 	{								\
 		return by_advice(a, MADV_##upper);			\
 	}								\
 	static const struct way madv_##lower = {			\
-		.begin = map_own, .strike = by_madv_##lower,		\
+		.begin = begin_madv_##lower, .strike = by_madv_##lower,	\
 	}
 
 ADVICE(cold, COLD);

@@ -98,15 +98,29 @@ helper bool metadata_is_out_of_reach(const struct tribuf *t)
 	return true;
 }
 
+/* Of the channel @name on shm. */
+helper const char *shm_file(const char *name)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "/dev/shm/tribuf.%s", name + 4);
+	return path;
+}
+
+/* Whoever was killed has left it. */
+helper void remove_leftover(const char *name)
+{
+	if (!strncmp(name, "shm:", 4))
+		unlink(shm_file(name));
+}
+
 /* Nothing is left of the channel: no name, and no file, which is looked for first. */
 helper bool channel_is_gone(const char *name)
 {
 	struct tribuf *keeper;
-	char path[128];
 	int err;
 
-	snprintf(path, sizeof(path), "/dev/shm/tribuf.%s", name + 4);
-	if (!strncmp(name, "shm:", 4) && !access(path, F_OK))
+	if (!strncmp(name, "shm:", 4) && !access(shm_file(name), F_OK))
 		return false;
 	err = open_as(&keeper, name, TRIBUF_KEEPER, 0, 0);
 	if (!err)

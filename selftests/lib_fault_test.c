@@ -31,7 +31,21 @@ static bool fails(int error)
 	return true;
 }
 
-#define FAULTY(type, name, failure, error, parameters, arguments)	\
+/* What the C library calls them where long has 32 bits, and time_t 64 in the library. */
+#if __SIZEOF_LONG__ == 4
+#define fstat64		__fstat64_time64
+#define fcntl64		__fcntl_time64
+#define ioctl		__ioctl_time64
+#define ppoll		__ppoll64
+#define epoll_pwait2	__epoll_pwait2_time64
+#endif
+#define FAULTY(...)	FAULTY_CALL(__VA_ARGS__)
+#define REAL(name)	REAL_CALL(name)
+#define WRAP(name)	WRAP_CALL(name)
+#define REAL_CALL(name)	__real_##name
+#define WRAP_CALL(name)	__wrap_##name
+
+#define FAULTY_CALL(type, name, failure, error, parameters, arguments)	\
 type __real_##name parameters;						\
 type __wrap_##name parameters;						\
 type __wrap_##name parameters						\
@@ -78,18 +92,26 @@ struct dirent64 *__wrap_readdir64(DIR *folder)
 	return file;
 }
 
-int __real_fcntl64(int fd, int command, void *argument);
-int __wrap_fcntl64(int fd, int command, void *argument);
+int REAL(fcntl64)(int fd, int command, void *argument);
+int WRAP(fcntl64)(int fd, int command, void *argument);
 
 /* Giving a lock back asks for nothing, and cannot fail. */
-int __wrap_fcntl64(int fd, int command, void *argument)
+int WRAP(fcntl64)(int fd, int command, void *argument)
 {
 	const struct flock64 *lock = argument;
 
 	if (!(command == F_OFD_SETLK && lock->l_type == F_UNLCK) && fails(ENOLCK))
 		return -1;
-	return __real_fcntl64(fd, command, argument);
+	return REAL(fcntl64)(fd, command, argument);
 }
+
+#if __SIZEOF_LONG__ == 4
+#undef fstat64
+#undef fcntl64
+#undef ioctl
+#undef ppoll
+#undef epoll_pwait2
+#endif
 
 /* ---- what may not be lost ---- */
 

@@ -235,6 +235,7 @@ TEST_F(lib_open, owner_flag_refuses_a_squatter)
 	EXPECT_EQ(0, open_as(&t, self->name, TRIBUF_CONSUMER, TRIBUF_DEFAULT, 0));
 	tribuf_close(t);
 	slay(squatter);
+	remove_leftover(self->name);
 }
 
 TEST_F(lib, second_producer_and_consumer_are_refused)

@@ -42,6 +42,7 @@ KINDS(lib_wake);
 	tribuf_close(self->p);						\
 	tribuf_close(self->c);						\
 	tribuf_close(self->o);						\
+	remove_leftover(self->name);					\
 } while (0)
 
 FIXTURE_SETUP(lib_wait)

@@ -14,6 +14,22 @@
 #include <sys/syscall.h>
 #include "tool.h"
 
+/* Where long has 32 bits, the library asks for times of 64, which have names of their own. */
+#if __SIZEOF_LONG__ == 4
+#define __real_ioctl		__real___ioctl_time64
+#define __wrap_ioctl		__wrap___ioctl_time64
+#define __real_fcntl64		__real___fcntl_time64
+#define __wrap_fcntl64		__wrap___fcntl_time64
+#define __real_ppoll		__real___ppoll64
+#define __wrap_ppoll		__wrap___ppoll64
+#define __real_epoll_pwait2	__real___epoll_pwait2_time64
+#define __wrap_epoll_pwait2	__wrap___epoll_pwait2_time64
+#endif
+
+#ifndef SYS_futex_time64
+#define SYS_futex_time64	SYS_futex
+#endif
+
 int __real_ioctl(int fd, unsigned long request, ...);
 int __real_fcntl(int fd, int command, ...);
 int __real_fcntl64(int fd, int command, ...);
@@ -125,7 +141,7 @@ long __wrap_syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		a[i] = va_arg(args, long);
 	va_end(args);
-	if (number == SYS_futex)
+	if (number == SYS_futex || number == SYS_futex_time64)
 		count_futex(a[1]);
 	else
 		made.other++;

@@ -18,7 +18,7 @@ int64_t now_ns(void)
 /* -EINTR: a signal was caught. */
 int sleep_until(int64_t deadline)
 {
-	struct timespec at = { deadline / NS_PER_SECOND, deadline % NS_PER_SECOND };
+	struct timespec at = { deadline / NS_PER_SECOND, (long)(deadline % NS_PER_SECOND) };
 
 	while (!signal_caught())
 		if (!clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL))

@@ -32,6 +32,13 @@
 #define SYS_futex_waitv	449
 #endif
 
+/* The one whose times are of 64 bits, as ours are everywhere. */
+#ifdef SYS_futex_time64
+#define FUTEX_TIME64	SYS_futex_time64
+#else
+#define FUTEX_TIME64	SYS_futex
+#endif
+
 /* linux/futex.h has it since 5.16; headers may be older. */
 struct waiter {
 	uint64_t value;
@@ -113,7 +120,7 @@ static bool doze(const struct waiter *waiters, unsigned int n, bool all)
 	if (errno != ENOSYS)
 		return false;
 	until = after(REST);
-	syscall(SYS_futex, waiters[0].address, FUTEX_WAIT_BITSET_PRIVATE, waiters[0].value,
+	syscall(FUTEX_TIME64, waiters[0].address, FUTEX_WAIT_BITSET_PRIVATE, waiters[0].value,
 		n > 1 ? &until : NULL, NULL, FUTEX_BITSET_MATCH_ANY);
 	return true;
 }
