@@ -663,6 +663,10 @@ test_usage_errors() {
 		doctor x
 		unload x
 		load file nonsense
+		bench x
+		bench --backend usb
+		bench --seconds
+		bench --seconds 3601
 	END
 	expect 2 "$TRIBUF"
 	expect 1 "$TRIBUF" pub "${prefix}a/b" </dev/null
@@ -675,7 +679,7 @@ test_help_and_manual_agree() {
 	manual=$(<tools/tribuf.1) manual=${manual//\\-/-}
 	expect 0 "$TRIBUF" --help
 	commands=$(sed -n '/^  pub /,/^$/s/^  \([a-z]*\) .*/\1/p' "$dir/out")
-	[ "$(wc -w <<<"$commands")" = 8 ] || fail "commands: $commands"
+	[ "$(wc -w <<<"$commands")" = 9 ] || fail "commands: $commands"
 	for command in $commands; do
 		expect 0 "$TRIBUF" "$command" --help
 		[[ $(<"$dir/out") == "usage: tribuf $command"* ]] || fail "$command --help"
@@ -775,6 +779,57 @@ test_doctor() {
 	fi
 }
 
+test_bench_measures() {
+	local processors
+	processors=$(nproc)
+	# shellcheck disable=SC2016  # that shell's
+	expect 0 sh -c 'echo $$ >"$0"; exec "$@"' "$dir/pid" "$TRIBUF" bench --seconds 0.3 --backend "$BACKEND"
+	[ -z "$(find /dev/shm -name "*bench.$(<"$dir/pid")*")" ] || fail "left in /dev/shm"
+	grep -q 'consumer asleep .* x a futex' "$dir/out" || fail "$(<"$dir/out")"
+	[ "$processors" = 1 ] || grep -q 'both spin .* x two cache lines' "$dir/out" || fail "$(<"$dir/out")"
+	expect 0 "$TRIBUF" bench --json --seconds 0.3 --backend "$BACKEND"
+	[[ $(<"$dir/out") == "{\"backend\":\"$BACKEND\""* ]] || fail "$(<"$dir/out")"
+	command -v python3 >/dev/null || return 0
+	python3 -c '
+import json, sys
+found = json.load(sys.stdin)
+names = ["latency_asleep", "publish", "publish_acquire", "acquire_nothing"]
+for name in names + ["latency_spinning"] * (sys.argv[1] != "1"):
+    f = found[name]
+    assert f["rounds"] and 0 < f["ratio_p25"] <= f["ratio"] <= f["ratio_p75"], f
+    assert f["median_ns"] > 0 and f["limit_ns"] > 0, f
+    assert "latency" not in name or f["frames"] and 0 < f["p50_ns"] <= f["p99_ns"] <= f["p999_ns"], f
+assert found["publish"]["median_ns"] < found["publish_acquire"]["median_ns"]
+assert found["publish"]["median_ns"] < found["latency_asleep"]["p50_ns"]
+' "$processors" <"$dir/out" || fail "$(<"$dir/out")"
+}
+
+test_bench_says_what_it_cannot() {
+	expect 0 taskset -c "$(taskset -cp $$ | sed 's/.*[ ,-]//')" "$TRIBUF" bench --json --seconds 0.1 --backend "$BACKEND"
+	says 'one processor only'
+	[[ $(<"$dir/out") != *latency_spinning* ]] || fail "$(<"$dir/out")"
+	[ ! -c /dev/tribuf ] || return 0
+	expect 1 "$TRIBUF" bench --backend device --seconds 0.1
+	says 'tribuf load'
+	expect 0 "$TRIBUF" bench --seconds 0.1
+	says 'this is of shm'
+}
+
+test_bench_ends_by_signal_and_by_death() {
+	local bench signal
+	for signal in 15 2; do
+		env --default-signal=INT "$TRIBUF" bench --seconds 8 --backend "$BACKEND" >/dev/null 2>&1 & bench=$!
+		until_true pgrep -P $bench
+		kill -$signal $bench
+		ended $bench $((128 + signal))
+	done
+	"$TRIBUF" bench --seconds 8 --backend "$BACKEND" >"$dir/out" 2>"$dir/err" & bench=$!
+	until_true pgrep -P $bench
+	kill -KILL "$(pgrep -P $bench)"
+	ended $bench 1
+	says 'ended by signal 9'
+}
+
 test_ls_names_leftovers() {
 	[ "$BACKEND" = shm ] || skip 'the kernel leaves nothing behind'
 	"$TRIBUF" create "$ch" --slot-size 4K >"$dir/line" &
@@ -824,7 +879,7 @@ test_load_and_unload() {
 }
 
 test_load_says_why_it_cannot() {
-	local other
+
 	root_and_device
 	expect 1 as_nobody "$TRIBUF" unload
 	says 'no right'
@@ -901,7 +956,7 @@ trap 'rm -rf "$said"' EXIT
 number=0
 named=$(for name; do echo "test_${name#test_}"; done)
 # These load and unload the module, or look at what others have left: alone, at the end.
-alone='test_doctor test_unload_says_who_uses_it test_load_and_unload test_load_says_why_it_cannot test_nothing_is_left'
+alone='test_bench_measures test_doctor test_unload_says_who_uses_it test_load_and_unload test_load_says_why_it_cannot test_nothing_is_left'
 beside=$(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p' | grep -vxF "${alone// /$'\n'}")
 # shellcheck disable=SC2086  # words on purpose
 if [ -n "$named" ]; then

@@ -6,7 +6,7 @@
 
 static const struct command *const commands[] = {
 	&pub_command, &sub_command, &create_command, &ls_command, &info_command,
-	&load_command, &unload_command, &doctor_command,
+	&load_command, &unload_command, &doctor_command, &bench_command,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

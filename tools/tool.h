@@ -32,7 +32,7 @@ struct command {
 };
 
 extern const struct command pub_command, sub_command, create_command, ls_command,
-	info_command, load_command, unload_command, doctor_command;
+	info_command, load_command, unload_command, doctor_command, bench_command;
 
 /* args.c: messages and the command line. argv[0] of a subcommand is its name. */
 void command_is(const struct command *command);
