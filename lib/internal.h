@@ -107,7 +107,7 @@ struct backend {
 	/* Say that one goes to sleep, and on what; NULL: on the descriptor. */
 	void (*arm)(struct handle *h, unsigned int events, uint32_t **futex, uint32_t *value);
 	int (*info)(struct handle *h, struct tribuf_info_args *info, unsigned int flags);
-	/* An observer's next frame; -EAGAIN, not explained: nothing new. */
+	/* An observer's next frame; -EAGAIN, not explained: nothing new, or outrun. */
 	int (*observe)(struct handle *h, struct tribuf_acquired *told);
 	int (*list)(int (*each)(const struct tribuf_list_entry *channel, void *context),
 		    void *context);

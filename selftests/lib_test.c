@@ -554,6 +554,30 @@ TEST_F(lib, frame_longer_than_its_slot_is_dropped)
 	EXPECT_TRUE(lib_whole(&frame, SLOT));
 }
 
+/* As when the newest frame is another one in each try of the kernel's: but there is one. */
+TEST_F(lib, snapshot_of_a_frame_that_cannot_be_told_of_is_outrun)
+{
+	unsigned char data[SLOT];
+	struct tribuf_frame frame;
+	struct tribuf *o;
+
+	if (is_guarded(variant)) {
+		EXPECT_TRUE(metadata_is_out_of_reach(self->p));
+		return;
+	}
+	ASSERT_EQ(0, open_as(&o, self->name, TRIBUF_OBSERVER, 0, 0));
+	lib_publish(self->p);
+	self->p->desc[tribuf_word_newest(*self->p->word)].generation |= 1;
+	EXPECT_EQ(TRIBUF_READY, tribuf_wait(o, TRIBUF_READY, 0));
+	EXPECT_EQ(-EAGAIN, tribuf_snapshot(o, &frame, data, sizeof(data)));
+	EXPECT_NE(NULL, strstr(tribuf_explain(), "faster"));
+	EXPECT_EQ(2, lib_publish(self->p));
+	EXPECT_EQ(1, tribuf_snapshot(o, &frame, data, sizeof(data)));
+	EXPECT_TRUE(lib_whole(&frame, SLOT));
+	EXPECT_EQ(0, tribuf_snapshot(o, &frame, data, sizeof(data)));
+	tribuf_close(o);
+}
+
 TEST_F(lib, frame_longer_than_its_slot_is_no_snapshot)
 {
 	unsigned char data[SLOT];
