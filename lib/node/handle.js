@@ -6,7 +6,6 @@ import { failure } from './errors.js';
 import { native, layout } from './native.js';
 
 const forgotten = new FinalizationRegistry(id => native.close(id));
-const kept = Symbol('memory');
 
 export class Handle {
 	id = 0;
@@ -85,9 +84,8 @@ export class Handle {
 	// The whole of @slot, which is in hand.
 	slotBuffer(slot) {
 		if (!this.#buffer) {
-			const memory = this.memory;
-			this.#buffer = native.view(this.id, slot, new Uint8Array(memory));
-			this.#buffer[kept] = memory;	// must not go before what looks into it
+			// It keeps the memory that it looks into.
+			this.#buffer = native.view(this.id, slot, new Uint8Array(this.memory));
 		}
 		return this.#buffer;
 	}

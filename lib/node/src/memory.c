@@ -216,23 +216,38 @@ void unmount_all(struct channel *c)
 
 /* ---- views ---- */
 
-static void nothing_to_free(napi_env napi, void *data, void *hint)
+/* The bytes of a view are gone, whoever had them last: their memory may go, too. */
+static void release_memory(napi_env napi, void *data, void *memory)
 {
-	(void)napi;
 	(void)data;
-	(void)hint;
+	napi_delete_reference(napi, memory);
+}
+
+/* An ArrayBuffer over @bytes at @data; NULL, nothing thrown: the runtime has none such. */
+static napi_value buffer_inside(napi_env napi, napi_value memory, void *data, size_t bytes)
+{
+	napi_value buffer = NULL;
+	napi_ref kept;
+
+	if (napi_create_reference(napi, memory, 1, &kept) != napi_ok)
+		return NULL;
+	if (napi_create_external_arraybuffer(napi, data, bytes, release_memory, kept,
+					     &buffer) == napi_ok)
+		return buffer;
+	napi_delete_reference(napi, kept);
+	return NULL;
 }
 
 /*
  * view(channel, slot, memory): an ArrayBuffer over that slot, in the window that is
  * mounted at the beginning of @memory. The caller detaches it before the frame is
- * given back, and keeps @memory as long as there is the view.
+ * given back. It holds @memory, and so does what its bytes are transferred to.
  */
 napi_value js_view(napi_env napi, napi_callback_info info)
 {
 	struct tribuf_window window;
-	napi_value buffer = NULL;
 	unsigned char *memory;
+	napi_value buffer;
 	struct window *w;
 	struct channel *c;
 	struct args args;
@@ -252,9 +267,9 @@ napi_value js_view(napi_env napi, napi_callback_info info)
 		;
 	if (!w || slot >= TRIBUF_SLOTS)
 		return fail_with(napi, "EINVAL", "no such slot, or no window");
-	if (napi_create_external_arraybuffer(napi, w->address + window.slots +
-					     slot * c->t->slot_stride, (size_t)c->t->slot_size,
-					     nothing_to_free, NULL, &buffer) != napi_ok)
+	buffer = buffer_inside(napi, args.v[2], w->address + window.slots +
+			       slot * c->t->slot_stride, (size_t)c->t->slot_size);
+	if (!buffer)
 		return fail_with(napi, "ENOTSUP", "this runtime has no ArrayBuffers over foreign memory: use frame.copy(), or channel.memory");
 	return buffer;
 }

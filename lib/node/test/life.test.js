@@ -123,6 +123,25 @@ test('a view outlives its channel and every memory only as an empty one', async 
 	await collect();
 });
 
+// Nothing of JavaScript's is between the bytes and their memory any more.
+test('so do its bytes, parted from it', { skip: !ArrayBuffer.prototype.transfer && 'no transfer() before Node 21' }, async () => {
+	const buffers = Array.from({ length: 8 }, () => {
+		const producer = open(channelName(), { role: 'producer', slotSize: 1 << 20 });
+		const { buffer } = producer.begin().view();
+		producer.close();
+		return buffer;
+	});
+	await collect();
+	assert(buffers.every(buffer => buffer.byteLength === 0), 'closed: detached');
+	const parted = Array.from({ length: 8 }, () => {
+		const producer = open(channelName(), { role: 'producer', slotSize: 1 << 20 });
+		const view = producer.begin().view().fill(7);
+		return new Uint8Array(view.buffer.transfer());
+	});
+	await collect();
+	assert(parted.every(bytes => bytes.length === 1 << 20 && bytes.every(byte => byte === 0 || byte === 7)));
+});
+
 test('a process exits with everything open', () => {
 	for (const end of ['', 'process.exit(0);', 'setImmediate(() => process.exit(0));']) {
 		const name = channelName();
