@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# For what runs in a guest of a debug kernel, or reads what its kernel said: sourced
-# by check, soak, figures, mistakes/run and mistakes/guest. On other kernels there is
-# nothing to do, and nothing is done.
-
-# By the strict rules the kernel itself has data races in plenty: not ours to report.
-# shellcheck disable=SC2034  # for who sources this
-readonly kernel_complaints='WARNING:|BUG: ([^K]|K[^C])|Oops|KASAN:|KCSAN: .*\[tribuf\]|UBSAN:|unreferenced object|possible [a-z ]*(locking|deadlock)'
+# For what runs in a guest of a debug kernel: sourced by check, soak, figures, fuzz/run
+# and mistakes/guest. On other kernels there is nothing to do, and nothing is done.
 
 readonly kmemleak=/sys/kernel/debug/kmemleak
 
