@@ -879,7 +879,7 @@ test_load_and_unload() {
 }
 
 test_load_says_why_it_cannot() {
-
+	local other
 	root_and_device
 	expect 1 as_nobody "$TRIBUF" unload
 	says 'no right'
