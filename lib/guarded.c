@@ -11,7 +11,7 @@
 
 int guarded_begin(struct handle *h)
 {
-	uint32_t slot = h->t.slot;
+	size_t slot = h->t.slot;
 
 	if (forked(h))
 		return forked_handle();

@@ -48,7 +48,6 @@ static void start_producer(struct handle *h, uint32_t word)
 	h->t.seen = 0;		/* no permutation: nothing for who may not acquire */
 	h->t.generation = tribuf_next_generation(h->frames->desc);
 	h->t.seq = tribuf_read_once(h->frames->desc[tribuf_word_newest(word)].seq);
-	h->t.overwritten = &h->frames->overwritten;
 	if (!h->guarded)
 		h->t.limit = h->t.slot_size + 1;
 	mend_format(h);
@@ -228,7 +227,7 @@ int tribuf_acquire_slow(struct tribuf *t)
 		}
 		if (__atomic_compare_exchange_n(t->word, &word, tribuf_word_acquire(word), 0,
 						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-			tribuf_acquired_slot(t, word & ~TRIBUF_PACED);
+			tribuf_acquired_slot(t, tribuf_word_acquire(word) & ~TRIBUF_PACED);
 			if (tribuf_acquire_rings(word))
 				tribuf_ring(t);
 			return 1;

@@ -115,15 +115,15 @@ static __inline__ __u32 tribuf_word_publish(__u32 word)
 {
 	__u32 differ = (word ^ word >> 2) & TRIBUF_SLOT_MASK;
 
-	return ((word | TRIBUF_FRESH) + TRIBUF_COUNT_ONE) ^
-	       (differ << TRIBUF_BACK_SHIFT | differ << TRIBUF_MIDDLE_SHIFT);
+	return ((word + TRIBUF_COUNT_ONE) ^
+		(differ << TRIBUF_BACK_SHIFT | differ << TRIBUF_MIDDLE_SHIFT)) | TRIBUF_FRESH;
 }
 
 static __inline__ __u32 tribuf_word_swap_front(__u32 word)
 {
-	__u32 differ = (word >> 2 ^ word >> 4) & TRIBUF_SLOT_MASK;
+	__u32 differ = (word ^ word >> 2) & TRIBUF_SLOT_MASK << TRIBUF_MIDDLE_SHIFT;
 
-	return word ^ (differ << TRIBUF_MIDDLE_SHIFT | differ << TRIBUF_FRONT_SHIFT);
+	return word ^ (differ | differ << 2);
 }
 
 /* acquire: middle <-> front, FRESH cleared. Only for a word with FRESH set. */

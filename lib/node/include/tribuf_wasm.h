@@ -78,7 +78,6 @@ static inline int tribuf_wasm_open(struct tribuf *t, void *window, uint32_t role
 	t->slot_stride = g->slot_stride;
 	t->slot_size = g->slot_size;
 	t->granule_shift = (uint32_t)__builtin_ctz(g->granule);
-	t->overwritten = &frames->overwritten;
 	t->format = frames->format.version;
 	word = __atomic_load_n(t->word, __ATOMIC_ACQUIRE);
 	if (!tribuf_word_valid(word))
@@ -164,7 +163,7 @@ TRIBUF_ONCE int tribuf_acquire_slow(struct tribuf *t)
 		}
 		if (__atomic_compare_exchange_n(t->word, &word, tribuf_word_acquire(word), 0,
 						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-			tribuf_acquired_slot(t, word & ~TRIBUF_PACED);
+			tribuf_acquired_slot(t, tribuf_word_acquire(word) & ~TRIBUF_PACED);
 			if (tribuf_acquire_rings(word))
 				tribuf_ring(t);
 			return 1;

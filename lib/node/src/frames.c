@@ -215,7 +215,7 @@ napi_value js_deref(napi_env napi, napi_callback_info info)
 	err = tribuf_deref(c->t, reference, (size_t)bytes, &pointer);
 	if (err)
 		return fail(napi, err);
-	c->record->slot = c->t->slot;
+	c->record->slot = (uint32_t)c->t->slot;
 	return number(napi, (double)((unsigned char *)pointer - c->t->slots -
 				     (ptrdiff_t)(c->t->slot * c->t->slot_stride)));
 }
