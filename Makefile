@@ -22,7 +22,7 @@ KBUILD   = $(MAKE) -C $(KDIR) M=$(MODDIR) CONFIG_DEBUG_INFO_BTF_MODULES= \
 	$(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
 
 .PHONY: all modules modules-if-possible lib tools selftests node node-if-possible node-tests install clean \
-	check check-all demo soak figures coverage help
+	check check-all demo soak figures bench coverage help
 
 all: lib tools selftests node-if-possible modules-if-possible
 
@@ -35,6 +35,7 @@ help:
 	@echo 'make lib|tools|selftests   into build/$(TRIPLET)/'
 	@echo 'make node            the Node.js addon, likewise; part of make if Node is here'
 	@echo 'make coverage        lines and branches that the tests reach'
+	@echo 'make bench           speed, beside the limits of the machine and what else there is'
 	@echo 'make figures         the score card (AREA=channel, waiting, ... a part of it)'
 	@echo 'make soak            the tests that run for hours'
 	@echo 'make install         library, command and the module that was built'
@@ -90,5 +91,6 @@ check:           ; @tools/setup check && selftests/check
 check-all:       ; @tools/setup check && selftests/check all
 demo:            ; @tools/setup demo && tools/demo
 soak:            ; @tools/setup check && selftests/check soak
+bench: lib       ; @tools/setup bench || true; selftests/bench/run $(ARGS)
 figures:         ; @tools/setup check && selftests/figures $(AREA)
 coverage:        ; @tools/setup check && selftests/coverage
