@@ -753,7 +753,7 @@ test_library_enters_the_kernel_only_where_it_is_counted() {
 	command -v nm >/dev/null || skip 'no nm'
 	archive=$(dirname "$TRIBUF")/../lib/libtribuf.a
 	[ -e "$archive" ] || skip 'libtribuf.a is not there'
-	wrapped=$(sed -n 's/^WRAPPED *:= *//p' tools/Makefile | tr ' ' '|')
+	wrapped=$(sed -n 's/^WRAPPED *[:+]= *//p' tools/Makefile | paste -sd' ' | tr ' ' '|')
 	# Not the frame path: attaching, detaching; and what stays in user space.
 	others='__sched_cpucount|epoll_create1|open|open64|openat|openat64|close|mmap|mmap64|munmap|madvise|fstat|fstat64|fstatat|fstatat64'
 	others+='|stat|stat64|lstat|lstat64|ftruncate|ftruncate64|fallocate|fallocate64|posix_fallocate|posix_fallocate64'
@@ -815,17 +815,21 @@ test_bench_says_what_it_cannot() {
 	says 'this is of shm'
 }
 
+child_of() { # PID: prints its child's; fails while there is none
+	tr -d ' ' <"/proc/$1/task/$1/children" | grep .
+}
+
 test_bench_ends_by_signal_and_by_death() {
 	local bench signal
 	for signal in 15 2; do
 		env --default-signal=INT "$TRIBUF" bench --seconds 8 --backend "$BACKEND" >/dev/null 2>&1 & bench=$!
-		until_true pgrep -P $bench
+		until_true child_of $bench
 		kill -$signal $bench
 		ended $bench $((128 + signal))
 	done
 	"$TRIBUF" bench --seconds 8 --backend "$BACKEND" >"$dir/out" 2>"$dir/err" & bench=$!
-	until_true pgrep -P $bench
-	kill -KILL "$(pgrep -P $bench)"
+	until_true child_of $bench
+	kill -KILL "$(child_of $bench)"
 	ended $bench 1
 	says 'ended by signal 9'
 }
