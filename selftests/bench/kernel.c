@@ -31,7 +31,7 @@ static int in;			/* index of the way that this process takes from */
 static uint64_t seen;		/* the last value that it took, or its number */
 static uint64_t frame_bytes;
 static unsigned char *frame;	/* of its own, for what is copied */
-static mqd_t queues[2];
+static mqd_t queues[2][2];
 
 static void make_ways(void)
 {
@@ -334,30 +334,30 @@ static uint64_t socket_wait(void)
 	return wait_to_read(sockets[in][0]);
 }
 
-/* Both open both; who takes does not block, who sends does. */
-static void mq_ways(const char *name, bool first, uint64_t bytes)
+/* Before the fork, so that the names are gone at once. Who takes does not block. */
+static void make_queues(uint64_t bytes)
 {
 	struct mq_attr attr = { .mq_maxmsg = 10, .mq_msgsize = (long)bytes };
-	char path[80];
+	char name[32];
 
-	open_ways(name, first, bytes);
+	snprintf(name, sizeof(name), "/bench-%d", getpid());
 	for (int i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "/%s-%d", name, i);
-		queues[i] = mq_open(path, O_CREAT | O_RDWR | (i == in ? O_NONBLOCK : 0), 0600, &attr);
-		party_must(queues[i] != (mqd_t)-1);
+		queues[i][1] = mq_open(name, O_CREAT | O_EXCL | O_WRONLY, 0600, &attr);
+		queues[i][0] = mq_open(name, O_RDONLY | O_NONBLOCK);
+		party_must(queues[i][0] != (mqd_t)-1 && queues[i][1] != (mqd_t)-1);
+		mq_unlink(name);
 	}
-	snprintf(path, sizeof(path), "%s", name);
 }
 
-static void mq_put(uint64_t value)
+static void queue_send(uint64_t value)
 {
 	memcpy(frame, &value, 8);
-	party_must(!mq_send(queues[!in], (char *)frame, frame_bytes, 0));
+	party_must(!mq_send(queues[!in][1], (char *)frame, frame_bytes, 0));
 }
 
 static bool mq_take(uint64_t *value)
 {
-	if (mq_receive(queues[in], (char *)frame, frame_bytes, NULL) < 0)
+	if (mq_receive(queues[in][0], (char *)frame, frame_bytes, NULL) < 0)
 		return false;
 	memcpy(value, frame, 8);
 	return true;
@@ -365,7 +365,7 @@ static bool mq_take(uint64_t *value)
 
 static uint64_t mq_wait(void)
 {
-	struct pollfd p = { .fd = queues[in], .events = POLLIN };
+	struct pollfd p = { .fd = queues[in][0], .events = POLLIN };
 	uint64_t value;
 
 	while (!mq_take(&value))
@@ -373,25 +373,20 @@ static uint64_t mq_wait(void)
 	return value;
 }
 
-static void mq_remove(void)
-{
-	char path[80];
+#define MEANS(variable, name, open, way, take, wait)	\
+static const struct means variable = { name, open, NULL, way##_send, take, wait, NULL }
 
-	for (int i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "/bench-%d-%d", in ? getpid() : getppid(), i);
-		mq_unlink(path);	/* both do; whoever is first */
-	}
-}
-
-static const struct means limits = { "limits", open_ways, NULL, lines1_send, NULL, NULL, limits_alone };
-static const struct means lines1 = { "lines1", open_ways, NULL, lines1_send, lines1_take, NULL, NULL };
-static const struct means lines2 = { "lines2", open_ways, NULL, lines2_send, lines2_take, NULL, NULL };
-static const struct means futex = { "futex", open_ways, NULL, futex_send, NULL, futex_wait, NULL };
-static const struct means mutex = { "mutex", open_ways, NULL, mutex_send, mutex_take, mutex_wait, NULL };
-static const struct means event = { "eventfd", open_ways, NULL, eventfd_send, eventfd_take, eventfd_wait, NULL };
-static const struct means a_pipe = { "pipe", pipe_open, NULL, pipe_send, pipe_take, pipe_wait, NULL };
-static const struct means a_socket = { "socket", socket_open, NULL, socket_send, socket_take, socket_wait, NULL };
-static const struct means queue = { "mq", mq_ways, mq_remove, mq_put, mq_take, mq_wait, NULL };
+static const struct means limits = {
+	"limits", open_ways, NULL, lines1_send, NULL, NULL, limits_alone,
+};
+MEANS(lines1, "lines1", open_ways, lines1, lines1_take, NULL);
+MEANS(lines2, "lines2", open_ways, lines2, lines2_take, NULL);
+MEANS(futex, "futex", open_ways, futex, NULL, futex_wait);
+MEANS(mutex, "mutex", open_ways, mutex, mutex_take, mutex_wait);
+MEANS(event, "eventfd", open_ways, eventfd, eventfd_take, eventfd_wait);
+MEANS(a_pipe, "pipe", pipe_open, pipe, pipe_take, pipe_wait);
+MEANS(a_socket, "socket", socket_open, socket, socket_take, socket_wait);
+MEANS(queue, "mq", open_ways, queue, mq_take, mq_wait);
 
 #define TRY(means) do {							\
 	if (!strcmp(argv[1], (means).name))				\
@@ -402,6 +397,8 @@ int main(int argc, char **argv)
 {
 	party_must(argc == 5);
 	make_ways();
+	if (!strcmp(argv[1], queue.name))
+		make_queues(strtoull(argv[4], NULL, 10));
 	TRY(limits);
 	TRY(lines1);
 	TRY(lines2);
