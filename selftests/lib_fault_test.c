@@ -17,6 +17,7 @@
 
 static unsigned long countdown;	/* to the call that fails; 0: none does */
 static int rival = -1;		/* or, before which this pipe is told: none fails then */
+static int open_error = EMFILE, ioctl_error = ENOMEM;
 
 static bool fails(int error)
 {
@@ -59,13 +60,13 @@ FAULTY(void *, calloc, NULL, ENOMEM, (size_t n, size_t size), (n, size))
 FAULTY(void *, mmap64, MAP_FAILED, ENOMEM,
        (void *start, size_t length, int protection, int flags, int fd, off64_t offset),
        (start, length, protection, flags, fd, offset))
-FAULTY(int, open64, -1, EMFILE, (const char *path, int flags, mode_t mode), (path, flags, mode))
+FAULTY(int, open64, -1, open_error, (const char *path, int flags, mode_t mode), (path, flags, mode))
 FAULTY(int, fstat64, -1, EIO, (int fd, struct stat64 *st), (fd, st))
 FAULTY(int, ftruncate64, -1, EIO, (int fd, off64_t length), (fd, length))
 FAULTY(int, fallocate64, -1, ENOSPC, (int fd, int mode, off64_t from, off64_t length),
        (fd, mode, from, length))
 FAULTY(int, unlink, -1, EPERM, (const char *path), (path))
-FAULTY(int, ioctl, -1, ENOMEM, (int fd, unsigned long command, void *argument),
+FAULTY(int, ioctl, -1, ioctl_error, (int fd, unsigned long command, void *argument),
        (fd, command, argument))
 FAULTY(DIR *, opendir, NULL, EMFILE, (const char *path), (path))
 FAULTY(int, ppoll, -1, ENOMEM,
@@ -343,6 +344,52 @@ FAULTS_OF(learning_the_geometry, learn_geometry)
 FAULTS_OF(replacing, replace)
 FAULTS_OF(talking, talk)
 FAULTS_OF(listing, list)
+
+/*
+ * What the device's file or its driver may answer to who attaches, whoever is to blame:
+ * told as documented, with words that help.
+ */
+TEST_F(fault, answers_to_an_attach_are_explained)
+{
+	static const struct {
+		bool of_open;
+		int answer, told;
+		const char *word;
+	} cases[] = {
+		{ true, ENOENT, ENODEV, "tribuf load" },
+		{ true, ENXIO, ENODEV, "tribuf load" },
+		{ false, ENOTTY, ENODEV, "something else" },
+		{ false, EINVAL, EINVAL, "tribuf_open(3)" },
+		{ false, EPROTONOSUPPORT, EPROTONOSUPPORT, "layout" },
+		{ false, ENOSPC, ENOSPC, "limit" },
+		{ false, EBADF, EBADF, "no open tribuf handle" },
+		{ false, ENOTCONN, ENOTCONN, "not attached" },
+		{ false, ESTALE, ESTALE, "replaced" },
+		{ false, EOPNOTSUPP, EOPNOTSUPP, "TRIBUF_GUARDED" },
+		{ false, ERANGE, ERANGE, "cannot open channel" },
+	};
+
+	if (!on_device(variant))
+		SKIP(return, "shm asks no driver");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		bool told = false;
+
+		/* Each call in turn: those of another kind fail in their own ways. */
+		for (unsigned long n = 1; n < 20 && !told; n++) {
+			int err;
+
+			*(cases[i].of_open ? &open_error : &ioctl_error) = cases[i].answer;
+			countdown = n;
+			err = create(self);
+			countdown = 0;
+			open_error = EMFILE;
+			ioctl_error = ENOMEM;
+			told = err == -cases[i].told && strstr(tribuf_explain(), cases[i].word);
+			clear(self);
+		}
+		EXPECT_TRUE(told) TH_LOG("%s: %s", strerror(cases[i].answer), tribuf_explain());
+	}
+}
 
 /* A file whose removal failed is a leftover, which the next creator takes over. */
 TEST_F(fault, closing)

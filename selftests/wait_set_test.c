@@ -436,18 +436,6 @@ TEST_F(set, works_where_io_uring_is_forbidden)
 #define MANY	10000
 #define SMALL	4096
 
-/* MANY, or where there is less time down to a quarter of them. */
-static int crowd(void)
-{
-	unsigned long n = scaled(MANY);
-
-	return n > MANY ? MANY : n < MANY / 4 ? MANY / 4 : (int)n;
-}
-
-static int fewer(void)
-{
-	return crowd() / 4;
-}
 
 enum step { OPEN, ADD, FIRST_SLEEP, PUBLISHED, COLLECT, DESTROY, CLOSE, STEPS };
 
@@ -459,6 +447,7 @@ FIXTURE(thousands) {
 	struct tribuf_set *set;
 	struct tribuf *c[MANY], *p[MANY];
 	struct tribuf_ready ready[MANY];
+	int crowd;			/* MANY; a quarter for the fallback, or where time is short */
 	uint64_t times[STEPS];		/* processor time: what else runs does not count */
 };
 
@@ -481,13 +470,14 @@ FIXTURE_SETUP(thousands)
 	REQUIRE_DEVICE();
 	if (!allow_many())
 		SKIP(_exit(255), "needs root, to have 20,000 handles in one process");
+	self->crowd = variant->flags || scaled(MANY) < MANY ? MANY / 4 : MANY;
 }
 
 static void leave(FIXTURE_DATA(thousands) *self, int count);
 
 FIXTURE_TEARDOWN(thousands)
 {
-	leave(self, crowd());
+	leave(self, self->crowd);
 }
 
 #define STEP(step, ...) do {						\
@@ -541,14 +531,14 @@ static void leave(FIXTURE_DATA(thousands) *self, int count)
  * with the square: in between, geometrically, is the bound. Less than a millisecond
  * is too little to compare.
  */
-static bool grows_with_the_square(const uint64_t *few, const uint64_t *many)
+static bool grows_with_the_square(const uint64_t *few, const uint64_t *many, int crowd)
 {
 	bool grows = false;
 
 	for (int i = 0; i < STEPS; i++) {
 		printf("# %-16s %8llu us for %d, %8llu us for %d\n", step_names[i],
-		       (unsigned long long)few[i] / 1000, fewer(),
-		       (unsigned long long)many[i] / 1000, crowd());
+		       (unsigned long long)few[i] / 1000, crowd / 4,
+		       (unsigned long long)many[i] / 1000, crowd);
 		grows |= many[i] > 8 * (few[i] < NS_PER_MS ? NS_PER_MS : few[i]);
 	}
 	fflush(stdout);
@@ -658,7 +648,7 @@ static double one_of_many_to_one_of_few(FIXTURE_DATA(thousands) *self, unsigned 
 	struct tribuf *few[FEW], *request;
 	struct tribuf_set *small;
 	uint64_t state = seed();
-	int numbers[2 * FEW], part = crowd() / FEW;
+	int numbers[2 * FEW], part = self->crowd / FEW;
 	double ratio;
 	pid_t child;
 	bool good = !tribuf_set_create(&small, flags);
@@ -694,11 +684,12 @@ TEST_F_TIMEOUT(thousands, cost_what_those_do_that_are_ready, 900)
 	double ratio;
 
 	for (int attempt = 0; attempt < 3 && grows; attempt++) {
-		ASSERT_TRUE(gather(self, variant->flags, fewer()) && wake_each(self, fewer()))
+		ASSERT_TRUE(gather(self, variant->flags, self->crowd / 4) &&
+			    wake_each(self, self->crowd / 4))
 			TH_LOG("%s", tribuf_explain());
-		leave(self, fewer());
+		leave(self, self->crowd / 4);
 		keep_least(few, self->times);
-		ASSERT_TRUE(gather(self, variant->flags, crowd()))
+		ASSERT_TRUE(gather(self, variant->flags, self->crowd))
 			TH_LOG("%s", tribuf_explain());
 		if (!attempt) {
 			/* Falling asleep and waking once. */
@@ -707,10 +698,10 @@ TEST_F_TIMEOUT(thousands, cost_what_those_do_that_are_ready, 900)
 			EXPECT_LT(0, ratio) TH_LOG("%s", tribuf_explain());
 			EXPECT_GE(1.3, ratio);
 		}
-		ASSERT_TRUE(wake_each(self, crowd())) TH_LOG("%s", tribuf_explain());
-		leave(self, crowd());
+		ASSERT_TRUE(wake_each(self, self->crowd)) TH_LOG("%s", tribuf_explain());
+		leave(self, self->crowd);
 		keep_least(many, self->times);
-		grows = grows_with_the_square(few, many);
+		grows = grows_with_the_square(few, many, self->crowd);
 	}
 	EXPECT_FALSE(grows);
 }
