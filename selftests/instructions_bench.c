@@ -3,7 +3,7 @@
  * The calls of the frame path, each in a function of its own and as a program would
  * have it compiled in, so that selftests/instructions can count what they execute.
  */
-#include "lib.h"
+#include "bench.h"
 
 #define CALLS	10000	/* of each function; as many as selftests/instructions divides by */
 #define COUNTED	__attribute__((noinline)) int
@@ -38,14 +38,6 @@ COUNTED count_acquire(struct tribuf *c, struct tribuf_frame *frame)
 COUNTED count_acquire_nothing(struct tribuf *c, struct tribuf_frame *frame)
 {
 	return tribuf_acquire(c, frame);
-}
-
-static void must(bool holds)
-{
-	if (holds)
-		return;
-	fprintf(stderr, "instructions_bench: %s\n", tribuf_explain());
-	exit(1);
 }
 
 int main(void)

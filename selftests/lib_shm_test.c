@@ -23,7 +23,7 @@ FIXTURE(shm) {
 FIXTURE_SETUP(shm)
 {
 	self->name = channel_name("shm:");
-	snprintf(self->path, sizeof(self->path), "/dev/shm/tribuf.%s", test_name());
+	snprintf(self->path, sizeof(self->path), "%s", shm_file(self->name));
 	self->t = NULL;
 }
 

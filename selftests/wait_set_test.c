@@ -436,7 +436,6 @@ TEST_F(set, works_where_io_uring_is_forbidden)
 #define MANY	10000
 #define SMALL	4096
 
-
 enum step { OPEN, ADD, FIRST_SLEEP, PUBLISHED, COLLECT, DESTROY, CLOSE, STEPS };
 
 static const char *const step_names[STEPS] = {

@@ -18,13 +18,11 @@ BEGIN {
 { sub(/\r$/, "") }
 
 /BUG: KCSAN:/ {
-	race = FNR
-	title = $0
+	title = FNR ":" $0
+	race = $0 !~ ours	# the accesses tell
 	depth = 99
-	if (title ~ ours) {
-		print FNR ":" title
-		race = 0
-	}
+	if (!race)
+		print title
 	next
 }
 
@@ -36,6 +34,6 @@ $0 ~ complaint { print FNR ":" $0; next }
 / of [0-9]+ bytes by / { depth = 0; next }
 
 race && ++depth <= 2 && $0 ~ ours {
-	print race ":" title
+	print title
 	race = 0
 }

@@ -63,11 +63,16 @@ static bool take_from(dds_entity_t from, uint64_t *value)
 	return true;
 }
 
-static void send_value(uint64_t value)
+static void send_by(dds_entity_t by, uint64_t value)
 {
 	bench_Frame frame = { .value = value };
 
-	party_must(!dds_write(writer, &frame));
+	party_must(!dds_write(by, &frame));
+}
+
+static void send_value(uint64_t value)
+{
+	send_by(writer, value);
 }
 
 /* Its threads bring what comes: who spins on their processor lets them run. */
@@ -89,23 +94,20 @@ static uint64_t wait_value(void)
 	return value;
 }
 
+static void send_to_self(uint64_t value)
+{
+	send_by(own_writer, value);
+}
+
+static bool take_from_self(uint64_t *value)
+{
+	return take_from(own_reader, value);
+}
+
 static uint64_t one_thread(const char *which, unsigned int count, uint64_t *each)
 {
-	bool publish = !strcmp(which, "publish"), nothing = !strcmp(which, "nothing");
-	uint64_t start = party_now(), value;
-
 	(void)each;
-	if (!publish && !nothing && strcmp(which, "both"))
-		return 0;
-	for (unsigned int i = 0; i < count; i++) {
-		bench_Frame frame = { .value = i };
-
-		if (!nothing)
-			party_must(!dds_write(own_writer, &frame));
-		if (!publish)
-			take_from(own_reader, &value);
-	}
-	return party_now() - start;
+	return party_one_thread(which, count, send_to_self, take_from_self);
 }
 
 static const struct means cyclone = { "cyclone", open_ways, close_ways, send_value, take_value,

@@ -102,21 +102,20 @@ static uint64_t wait_value(void)
 	return value;
 }
 
+static void send_to_self(uint64_t value)
+{
+	send_by(own_publisher, value);
+}
+
+static bool take_from_self(uint64_t *value)
+{
+	return take_by(own_subscriber, value);
+}
+
 static uint64_t one_thread(const char *which, unsigned int count, uint64_t *each)
 {
-	bool publish = !strcmp(which, "publish"), nothing = !strcmp(which, "nothing");
-	uint64_t start = party_now(), value;
-
 	(void)each;
-	if (!publish && !nothing && strcmp(which, "both"))
-		return 0;
-	for (unsigned int i = 0; i < count; i++) {
-		if (!nothing)
-			send_by(own_publisher, i);
-		if (!publish)
-			take_by(own_subscriber, &value);
-	}
-	return party_now() - start;
+	return party_one_thread(which, count, send_to_self, take_from_self);
 }
 
 static const struct means iceoryx = { "iceoryx", open_ways, close_ways, send_value, take_value,

@@ -26,7 +26,8 @@ static struct way {
 	uint32_t sleepers;
 } *ways;
 
-static int pipes[2][2], sockets[2][2], events[2];
+static int streams[2][2];	/* of each way, where it is read and where it is written */
+static int events[2];
 static int in;			/* index of the way that this process takes from */
 static uint64_t seen;		/* the last value that it took, or its number */
 static uint64_t frame_bytes;
@@ -46,8 +47,7 @@ static void make_ways(void)
 	for (int i = 0; i < 2; i++) {
 		pthread_mutex_init(&ways[i].mutex, &shared);
 		events[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		party_must(events[i] >= 0 && !pipe(pipes[i]) &&
-			   !socketpair(AF_UNIX, SOCK_STREAM, 0, sockets[i]));
+		party_must(events[i] >= 0);
 	}
 }
 
@@ -88,19 +88,15 @@ static void write_frame(int fd, uint64_t value)
 	}
 }
 
-static uint64_t wait_to_read(int fd)
+/* By @take, which finds nothing as long as @fd is not readable. */
+PARTY_INLINE uint64_t wait_readable(int fd, bool (*take)(uint64_t *value))
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	uint64_t value;
 
-	while (!read_frame(fd, &value))
+	while (!take(&value))
 		poll(&p, 1, -1);
 	return value;
-}
-
-static void make_nonblocking(int fd)
-{
-	party_must(!fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK));
 }
 
 static void wake(uint32_t *word)
@@ -284,54 +280,39 @@ static bool eventfd_take(uint64_t *value)
 
 static uint64_t eventfd_wait(void)
 {
-	struct pollfd p = { .fd = events[in], .events = POLLIN };
-	uint64_t value;
-
-	while (!eventfd_take(&value))
-		poll(&p, 1, -1);
-	return value;
+	return wait_readable(events[in], eventfd_take);
 }
 
-static void pipe_open(const char *name, bool first, uint64_t bytes)
+/* Before the fork: pipes or sockets. */
+static void make_streams(bool sockets)
 {
+	for (int i = 0; i < 2; i++)
+		party_must(!(sockets ? socketpair(AF_UNIX, SOCK_STREAM, 0, streams[i]) :
+				       pipe(streams[i])));
+}
+
+static void stream_open(const char *name, bool first, uint64_t bytes)
+{
+	int fd;
+
 	open_ways(name, first, bytes);
-	make_nonblocking(pipes[in][0]);
+	fd = streams[in][0];
+	party_must(!fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK));
 }
 
-static void pipe_send(uint64_t value)
+static void stream_send(uint64_t value)
 {
-	write_frame(pipes[!in][1], value);
+	write_frame(streams[!in][1], value);
 }
 
-static bool pipe_take(uint64_t *value)
+static bool stream_take(uint64_t *value)
 {
-	return read_frame(pipes[in][0], value);
+	return read_frame(streams[in][0], value);
 }
 
-static uint64_t pipe_wait(void)
+static uint64_t stream_wait(void)
 {
-	return wait_to_read(pipes[in][0]);
-}
-
-static void socket_open(const char *name, bool first, uint64_t bytes)
-{
-	open_ways(name, first, bytes);
-	make_nonblocking(sockets[in][0]);
-}
-
-static void socket_send(uint64_t value)
-{
-	write_frame(sockets[!in][1], value);
-}
-
-static bool socket_take(uint64_t *value)
-{
-	return read_frame(sockets[in][0], value);
-}
-
-static uint64_t socket_wait(void)
-{
-	return wait_to_read(sockets[in][0]);
+	return wait_readable(streams[in][0], stream_take);
 }
 
 /* Before the fork, so that the names are gone at once. Who takes does not block. */
@@ -365,12 +346,7 @@ static bool mq_take(uint64_t *value)
 
 static uint64_t mq_wait(void)
 {
-	struct pollfd p = { .fd = queues[in][0], .events = POLLIN };
-	uint64_t value;
-
-	while (!mq_take(&value))
-		poll(&p, 1, -1);
-	return value;
+	return wait_readable(queues[in][0], mq_take);
 }
 
 #define MEANS(variable, name, open, way, take, wait)	\
@@ -384,8 +360,8 @@ MEANS(lines2, "lines2", open_ways, lines2, lines2_take, NULL);
 MEANS(futex, "futex", open_ways, futex, NULL, futex_wait);
 MEANS(mutex, "mutex", open_ways, mutex, mutex_take, mutex_wait);
 MEANS(event, "eventfd", open_ways, eventfd, eventfd_take, eventfd_wait);
-MEANS(a_pipe, "pipe", pipe_open, pipe, pipe_take, pipe_wait);
-MEANS(a_socket, "socket", socket_open, socket, socket_take, socket_wait);
+MEANS(a_pipe, "pipe", stream_open, stream, stream_take, stream_wait);
+MEANS(a_socket, "socket", stream_open, stream, stream_take, stream_wait);
 MEANS(queue, "mq", open_ways, queue, mq_take, mq_wait);
 
 #define TRY(means) do {							\
@@ -397,6 +373,7 @@ int main(int argc, char **argv)
 {
 	party_must(argc == 5);
 	make_ways();
+	make_streams(!strcmp(argv[1], a_socket.name));
 	if (!strcmp(argv[1], queue.name))
 		make_queues(strtoull(argv[4], NULL, 10));
 	TRY(limits);

@@ -96,6 +96,24 @@ PARTY_INLINE void party_note(uint64_t ns)
 		party_round.each[party_round.count++] = ns;
 }
 
+/* Cases of one thread for who has both ends of a way in it; ns, 0: no such case. */
+PARTY_INLINE uint64_t party_one_thread(const char *which, unsigned int count,
+				       void (*send)(uint64_t value), bool (*take)(uint64_t *value))
+{
+	bool publish = !strcmp(which, "publish"), nothing = !strcmp(which, "nothing");
+	uint64_t start = party_now(), value;
+
+	if (!publish && !nothing && strcmp(which, "both"))
+		return 0;
+	for (unsigned int i = 0; i < count; i++) {
+		if (!nothing)
+			send(i);
+		if (!publish)
+			take(&value);
+	}
+	return party_now() - start;
+}
+
 PARTY_INLINE uint64_t party_take(const struct means *m)
 {
 	uint64_t value = 0;
