@@ -901,7 +901,7 @@ test_load_says_why_it_cannot() {
 	expect 1 "$TRIBUF" load channel_bytes_max=many
 	says modinfo
 	for other in build/*/tribuf.ko; do
-		[ "$other" = "build/$(uname -r)/tribuf.ko" ] && continue
+		[[ $other != "build/$(uname -r)"[./]* ]] || continue	# a variant, as tools/vm makes
 		expect 1 "$TRIBUF" load "$other"
 		says 'was built for kernel'
 	done
