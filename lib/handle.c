@@ -171,6 +171,10 @@ static int map(struct handle *h, const struct tribuf_geometry *g)
 			      TRIBUF_PAGE_FRAMES * page_size());
 	if (!h->frames)
 		return map_failed("descriptors");
+	if (peer && h->guarded && !h->descs)
+		h->descs = calloc(TRIBUF_SLOTS, sizeof(*h->descs));
+	if (peer && h->guarded && !h->descs)
+		return fail(ENOMEM, "out of memory");
 	return peer || !h->guarded ? map_slots(h, g) : 0;
 }
 
@@ -224,6 +228,7 @@ static void destroy(struct handle *h)
 		if (h->geometry)
 			munmap(h->geometry, page_size());
 	}
+	free(h->descs);
 	free(h);
 }
 

@@ -18,7 +18,7 @@
 
 #define WORD_NONE	~0u	/* no permutation: leads the frame path into the slow functions */
 
-#define HANDLE_ALIGN	1024
+#define HANDLE_ALIGN	512
 
 struct backend;
 struct member;
@@ -66,12 +66,6 @@ struct handle {
 	uint32_t gone_reported;		/* of the last one reported as gone */
 	struct spin spin;
 
-	/* observers */
-	uint64_t taken;			/* seq of the newest frame told of */
-	bool owed;			/* @told was told of, and not copied yet */
-	struct tribuf_acquired told;
-	uint8_t user[TRIBUF_USER_BYTES];
-
 	struct shm *shm;		/* of the shm backend */
 	struct member *member;		/* of the set that the handle is in */
 
@@ -82,7 +76,14 @@ struct handle {
 	 * frames, the descriptors and the word are at the beginning of their pages.
 	 */
 	struct tribuf t __attribute__((aligned(HANDLE_ALIGN / 2)));
-	struct tribuf_desc descs[TRIBUF_SLOTS];	/* guarded: of this peer's frames */
+
+	/* observers */
+	uint64_t taken;			/* seq of the newest frame told of */
+	bool owed;			/* @told was told of, and not copied yet */
+	struct tribuf_acquired told;
+	uint8_t user[TRIBUF_USER_BYTES];
+
+	struct tribuf_desc *descs;	/* guarded: of this peer's frames, TRIBUF_SLOTS of them */
 };
 
 static_assert(offsetof(struct handle, t) == HANDLE_ALIGN / 2, "handle.t is not where it is to be");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
 /*
- * The embedded backend's file: the pages of linux/tribuf.h in the same order,
- * one more for what the kernel would keep to itself, then the slots.
+ * The embedded backend's file: the pages of linux/tribuf.h in the same order, then
+ * the slots. What the kernel would keep to itself is behind the geometry, in the
+ * page that the inline functions and windows never write.
  */
 #ifndef LIB_SHM_H
 #define LIB_SHM_H
@@ -10,7 +11,8 @@
 
 #define SHM_DIRECTORY	"/dev/shm"
 #define SHM_FILE	"tribuf."		/* before a channel's name */
-#define SHM_PAGES	(TRIBUF_META_PAGES + 1)
+#define SHM_PAGES	TRIBUF_META_PAGES
+#define SHM_CONTROL	2048		/* offset in the geometry's page */
 
 /*
  * Bytes of the file that are locked (OFD locks). Whoever holds one of those from
@@ -32,7 +34,6 @@ struct shm_counter {
 	uint32_t high;
 };
 
-/* Page 3. */
 struct shm_control {
 	int32_t producer_pid;
 	int32_t consumer_pid;
@@ -41,6 +42,9 @@ struct shm_control {
 	struct shm_counter sleeps;
 	struct shm_counter redelivered;
 };
+
+static_assert(sizeof(struct tribuf_geometry) <= SHM_CONTROL, "no room before it");
+static_assert(SHM_CONTROL + sizeof(struct shm_control) <= 4096, "no room for it");
 
 struct shm {
 	unsigned char *pages;		/* SHM_PAGES of them, all read-write */

@@ -90,7 +90,7 @@ int shm_map(struct handle *h)
 	s->state = (void *)s->pages;
 	s->frames = (void *)(s->pages + TRIBUF_PAGE_FRAMES * page);
 	s->geometry = (void *)(s->pages + TRIBUF_PAGE_GEOMETRY * page);
-	s->control = (void *)(s->pages + TRIBUF_META_PAGES * page);
+	s->control = (void *)(s->pages + TRIBUF_PAGE_GEOMETRY * page + SHM_CONTROL);
 	h->geometry = s->geometry;
 	return 0;
 }
@@ -207,8 +207,12 @@ static int join_geometry(struct handle *h, const struct tribuf_options *o)
 		return o->flags & TRIBUF_PENDING ? 0 : no_channel(h->shm->name);
 	}
 	err = check_geometry(h->shm->geometry, &g);
-	if (!err)
-		err = check_length(h, &g);
+	if (err)
+		return err;
+	if (g.slots_offset != SHM_PAGES * page_size())
+		return fail(EPROTONOSUPPORT, "%s was laid out by another version of libtribuf: use one version on both sides",
+			    h->shm->path);
+	err = check_length(h, &g);
 	if (err)
 		return err;
 	if (o->slot_size && o->slot_size != g.slot_size)

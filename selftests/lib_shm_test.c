@@ -11,8 +11,7 @@
 
 #define BYTE_META	0
 #define BYTE_PRODUCER	1
-#define CONTROL_PAGE	3
-#define CONTROL_RINGS	8	/* bytes from the page's start: low, high */
+#define CONTROL_RINGS	(2048 + 8)	/* bytes from the start of the geometry's page: low, high */
 
 FIXTURE(shm) {
 	const char *name;
@@ -167,7 +166,7 @@ TEST_F(shm, leftover_of_another_user_in_a_sticky_folder_is_used_again)
 static unsigned char *pages_of(const char *path)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);
-	void *pages = mmap(NULL, 4 * page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *pages = mmap(NULL, TRIBUF_META_PAGES * page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	close(fd);
 	return pages == MAP_FAILED ? NULL : pages;
@@ -205,8 +204,9 @@ TEST_F(shm, geometry_that_makes_no_sense_is_refused)
 	REFUSED(EPROTO, slots_offset, 1);
 	REFUSED(EPROTO, slots_offset, page_size());
 	REFUSED(EPROTO, slots_offset, 1ull << 63);
+	REFUSED(EPROTONOSUPPORT, slots_offset, good.slots_offset + page_size());
 	EXPECT_EQ(0, try(self->name, TRIBUF_CONSUMER, 0, 0));
-	munmap(pages, 4 * page_size());
+	munmap(pages, TRIBUF_META_PAGES * page_size());
 }
 
 /* The same, found by one who waited for a geometry. */
@@ -231,7 +231,7 @@ TEST_F(shm, geometry_that_comes_and_makes_no_sense_is_refused)
 	EXPECT_EQ(-EPROTO, tribuf_acquire(self->t, &frame));
 	g->state |= TRIBUF_STATE_PENDING;
 	g->slot_size = 0;
-	munmap(pages, 4 * page_size());
+	munmap(pages, TRIBUF_META_PAGES * page_size());
 }
 
 TEST_F(shm, spoilt_word_is_refused_until_it_is_replaced)
@@ -248,7 +248,7 @@ TEST_F(shm, spoilt_word_is_refused_until_it_is_replaced)
 	ASSERT_EQ(0, open_as(&p, self->name, TRIBUF_PRODUCER, TRIBUF_CREATE | TRIBUF_REPLACE, SLOT));
 	EXPECT_EQ(1, lib_publish(p));
 	tribuf_close(p);
-	munmap(state, 4 * page_size());
+	munmap(state, TRIBUF_META_PAGES * page_size());
 }
 
 TEST_F(shm, counters_carry_over_32_bits)
@@ -259,11 +259,11 @@ TEST_F(shm, counters_carry_over_32_bits)
 	ASSERT_EQ(0, produce(self, 0));
 	pages = pages_of(self->path);
 	ASSERT_NE(NULL, pages);
-	*(uint32_t *)(pages + CONTROL_PAGE * page_size() + CONTROL_RINGS) = UINT32_MAX;
+	*(uint32_t *)(pages + TRIBUF_PAGE_GEOMETRY * page_size() + CONTROL_RINGS) = UINT32_MAX;
 	ASSERT_EQ(0, tribuf_ring(self->t));
 	ASSERT_EQ(0, tribuf_info(self->t, &info));
 	EXPECT_EQ(1ull << 32, info.kernel_rings);
-	munmap(pages, 4 * page_size());
+	munmap(pages, TRIBUF_META_PAGES * page_size());
 }
 
 /* ---- limits ---- */
