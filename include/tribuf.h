@@ -70,10 +70,11 @@ struct tribuf {
 					 * else of the next one, for all slots alike
 					 */
 	uint32_t expected;		/* producer: the word, if the consumer did the usual */
-	uint32_t format;		/* producer: version of the format area */
 	/* As wide as a pointer: a store of 32 bits into a descriptor cannot have changed it. */
 	size_t slot;			/* the slot in hand: back or front */
 
+	/* Here begins the second line: in this one nothing changes with a publish. */
+	uint32_t format;		/* producer: version of the format area */
 	uint64_t slot_size;
 	uint64_t held;			/* slot_size for who can have a frame in hand, else 0 */
 	uint32_t seen;			/* consumer: the word when it had nothing new */
@@ -573,19 +574,43 @@ TRIBUF_ALWAYS_INLINE int tribuf_publishable(const struct tribuf *t,
 	       !(frame->flags & ~TRIBUF_FRAME_FLAGS);
 }
 
+typedef uint64_t __attribute__((may_alias)) tribuf_neighbours;
+
+/*
+ * Internal: the last two fields of a descriptor, which are neighbours, by one store
+ * where one is wide enough: each store that an exchange has to wait for costs.
+ *
+ * The generation is even (it was odd) after all bytes of frame and descriptor;
+ * partner: as in begin.
+ */
+TRIBUF_ALWAYS_INLINE void tribuf_describe_last(struct tribuf_desc *desc, uint32_t generation,
+					       uint32_t flags)
+{
+#if UINTPTR_MAX > UINT32_MAX
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	uint64_t both = (uint64_t)flags << 32 | generation;
+#else
+	uint64_t both = (uint64_t)generation << 32 | flags;
+#endif
+
+	__atomic_store_n((tribuf_neighbours *)(void *)&desc->generation, both, __ATOMIC_RELEASE);
+#else
+	desc->flags = flags;
+	__atomic_store_n(&desc->generation, generation, __ATOMIC_RELEASE);
+#endif
+}
+
 /* Internal: what a reader may learn about the frame, before it is published. */
 TRIBUF_ALWAYS_INLINE void tribuf_describe(struct tribuf *t, const struct tribuf_frame *frame)
 {
 	struct tribuf_desc *desc = &t->desc[frame->slot];
 
-	desc->flags = frame->flags;
 	desc->seq = frame->seq;
 	desc->bytes = frame->bytes;
 	desc->timestamp = frame->timestamp;
 	desc->cookie = frame->cookie;
 	desc->format = frame->format;
-	/* Even (it was odd) after all bytes of frame and descriptor; partner: as in begin. */
-	__atomic_store_n(&desc->generation, frame->generation + 1, __ATOMIC_RELEASE);
+	tribuf_describe_last(desc, frame->generation + 1, frame->flags);
 }
 
 /*
@@ -613,20 +638,21 @@ TRIBUF_ALWAYS_INLINE void tribuf_claim_back(const struct tribuf *t)
  * find: the consumer takes this frame if it took the last, and nobody waits to be
  * rung for, so that whose guess is right need not look.
  */
-TRIBUF_ALWAYS_INLINE int tribuf_published(struct tribuf *t, uint64_t seq, uint32_t old)
+TRIBUF_ALWAYS_INLINE int tribuf_published(struct tribuf *t, struct tribuf_desc *descs, uint64_t seq,
+					  uint32_t generation, uint32_t old)
 {
 	uint32_t left = tribuf_word_publish(old);
 
 	t->slot = tribuf_word_back(left);
 	t->seq = seq;
-	t->generation += 2;
+	t->generation = generation + 2;
 	if (!(old & TRIBUF_FRESH)) {
 		tribuf_claim_back(t);
 		t->expected = tribuf_word_acquire(left);
 		return 0;
 	}
 	t->expected = left;
-	((struct tribuf_frames *)(void *)t->desc)->overwritten += 1;
+	((struct tribuf_frames *)(void *)descs)->overwritten += 1;
 	return TRIBUF_OVERWROTE;
 }
 
@@ -646,6 +672,9 @@ TRIBUF_ALWAYS_INLINE int tribuf_publish_with(struct tribuf *t, const struct trib
 					     unsigned int flags)
 {
 	uint32_t expected = t->expected, word = expected;
+	struct tribuf_desc *descs = t->desc;
+	uint32_t generation = frame->generation;
+	uint64_t seq = frame->seq;
 
 	if (tribuf_unlikely(!tribuf_publishable(t, frame)))
 		return tribuf_publish_otherwise(t, frame, flags);
@@ -661,7 +690,7 @@ TRIBUF_ALWAYS_INLINE int tribuf_publish_with(struct tribuf *t, const struct trib
 							 tribuf_word_publish(expected), 0,
 							 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
 		return tribuf_publish_otherwise(t, frame, flags);
-	return tribuf_published(t, frame->seq, expected);
+	return tribuf_published(t, descs, seq, generation, expected);
 }
 
 /**

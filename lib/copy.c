@@ -10,7 +10,7 @@
 
 #define FORMAT_TRIES	1000
 
-/* The partner of the fences in tribuf_begin() and tribuf_describe(). */
+/* The partner of the fences in tribuf_begin() and tribuf_describe_last(). */
 static bool still(const uint32_t *generation, uint32_t expected)
 {
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);

@@ -163,7 +163,8 @@ static int check_publish(const struct handle *h, const struct tribuf_frame *fram
 /* The exchange from @old took place, and its peers may have to be rung for. */
 static int published(struct tribuf *t, uint32_t old, unsigned int flags)
 {
-	unsigned int result = (unsigned int)tribuf_published(t, t->seq + 1, tribuf_rung(old));
+	unsigned int result = (unsigned int)tribuf_published(t, t->desc, t->seq + 1, t->generation,
+							     tribuf_rung(old));
 
 	if (tribuf_publish_rings(old)) {
 		if (flags & TRIBUF_NO_RING)

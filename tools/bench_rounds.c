@@ -20,7 +20,7 @@
 #include "bench.h"
 
 #define SLOT		4096
-#define SWAPS		1000	/* per round of one thread */
+#define SWAPS		20000	/* per round of one thread: what is cold at first is nothing beside it */
 #define SPINS		100	/* there and back, per round of two processes that spin */
 #define SLEEPS		10	/* frames to who sleeps, per round */
 #define FALL_ASLEEP	30000	/* ns that this takes at most, as a rule */

@@ -137,7 +137,8 @@ TRIBUF_ONCE int tribuf_publish_slow(struct tribuf *t, const struct tribuf_frame 
 		if (!__atomic_compare_exchange_n(t->word, &word, tribuf_word_publish(word), 0,
 						 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			continue;
-		result = tribuf_published(t, frame->seq, tribuf_rung(word));
+		result = tribuf_published(t, t->desc, frame->seq, frame->generation,
+					  tribuf_rung(word));
 		if (tribuf_publish_rings(word) && flags & TRIBUF_NO_RING)
 			return result | TRIBUF_RING_DUE;
 		if (tribuf_publish_rings(word))
