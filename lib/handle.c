@@ -16,6 +16,7 @@
 #endif
 
 #define SHM_PREFIX	"shm:"
+#define LOOK_ALIKE	4096		/* bytes between addresses whose last 12 bits are the same */
 #define HUGE_ALIGNMENT	(2ull << 20)	/* of slots that the kernel can map by 2 MiB entries */
 
 size_t page_size(void)
@@ -317,9 +318,35 @@ static int check_name(const char *name)
 	return 0;
 }
 
+/*
+ * A load that seems to be of what was stored just now, because the last 12 bits of
+ * the addresses are the same, waits for that store, and an exchange does too (it
+ * cost up to half of a publish). The word, the descriptors and small frames are at
+ * the beginning of their pages.
+ */
+static bool collides(const struct handle *h)
+{
+	uintptr_t start = (uintptr_t)&h->t % LOOK_ALIKE;
+
+	return start < TRIBUF_SLOTS * sizeof(struct tribuf_desc) - TRIBUF_LINE ||
+	       start > LOOK_ALIKE - sizeof(h->t);
+}
+
+/* What is allocated beside one that collides does not; or is slower, that is all. */
+static struct handle *allocate(void)
+{
+	struct handle *h = aligned_alloc(TRIBUF_LINE, sizeof(*h)), *beside;
+
+	if (!h || !collides(h))
+		return h;
+	beside = aligned_alloc(TRIBUF_LINE, sizeof(*h));
+	free(h);
+	return beside;
+}
+
 static struct handle *create(const struct backend *backend, const struct tribuf_options *o)
 {
-	struct handle *h = aligned_alloc(HANDLE_ALIGN, sizeof(*h));
+	struct handle *h = allocate();
 
 	if (!h)
 		return NULL;

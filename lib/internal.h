@@ -18,8 +18,6 @@
 
 #define WORD_NONE	~0u	/* no permutation: leads the frame path into the slow functions */
 
-#define HANDLE_ALIGN	512
-
 struct backend;
 struct member;
 
@@ -69,13 +67,7 @@ struct handle {
 	struct shm *shm;		/* of the shm backend */
 	struct member *member;		/* of the set that the handle is in */
 
-	/*
-	 * What programs hold. A load that seems to be of what was stored just now,
-	 * because the last 12 bits of the addresses are the same, waits for that
-	 * store, and the exchange does too (it cost up to half of a publish). Small
-	 * frames, the descriptors and the word are at the beginning of their pages.
-	 */
-	struct tribuf t __attribute__((aligned(HANDLE_ALIGN / 2)));
+	struct tribuf t __attribute__((aligned(TRIBUF_LINE)));	/* what programs hold */
 
 	/* observers */
 	uint64_t taken;			/* seq of the newest frame told of */
@@ -85,8 +77,6 @@ struct handle {
 
 	struct tribuf_desc *descs;	/* guarded: of this peer's frames, TRIBUF_SLOTS of them */
 };
-
-static_assert(offsetof(struct handle, t) == HANDLE_ALIGN / 2, "handle.t is not where it is to be");
 
 /*
  * Each returns 0 or a negative errno value, explained. Unless said otherwise

@@ -52,8 +52,8 @@ struct shm {
 	struct tribuf_frames *frames;
 	struct tribuf_geometry *geometry;
 	struct shm_control *control;
-	char name[TRIBUF_NAME_SIZE];
 	char path[sizeof(SHM_DIRECTORY "/" SHM_FILE) + TRIBUF_NAME_SIZE];
+	char *name;			/* the end of it */
 	int lock;			/* the role's byte, 0: none */
 	int64_t looked;			/* when the peer's lock was looked at last */
 	struct handle *next, **link;	/* handles to be closed in a forked child */

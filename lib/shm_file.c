@@ -24,8 +24,8 @@
 
 void shm_path(struct shm *s, const char *name)
 {
-	snprintf(s->name, sizeof(s->name), "%s", name);
 	snprintf(s->path, sizeof(s->path), SHM_DIRECTORY "/" SHM_FILE "%s", name);
+	s->name = s->path + strlen(SHM_DIRECTORY "/" SHM_FILE);
 }
 
 static int open_failed(const struct shm *s, int error)

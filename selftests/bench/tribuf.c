@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <tribuf.h>
 
+#define MEASURED	64		/* channels whose memory is measured */
+
 static struct tribuf *producer, *consumer;	/* the two ways of this process */
 static struct tribuf *alone[2];			/* of one channel, in the first process */
 static struct tribuf *absent, *stopped;		/* producers whose consumer is not there, or stands */
@@ -201,19 +203,30 @@ static void publish_each(struct tribuf *p, unsigned int count, uint64_t *each)
 	}
 }
 
-/* Bytes of a channel beyond its slots; @each: of its file, and what both handles allocate. */
+/*
+ * Bytes of a channel beyond its slots; @each: of its file, and what both handles
+ * allocate, on average of some, for one fills the holes that another left.
+ */
 static uint64_t memory(uint64_t *each)
 {
 	size_t before = mallinfo2().uordblks;
-	struct tribuf *p = attach("bench-memory", "x", TRIBUF_PRODUCER);
-	struct tribuf *c = attach("bench-memory", "x", TRIBUF_CONSUMER);
+	struct tribuf *ends[MEASURED][2];
+	char which[16], path[64];
 	struct stat file;
 
-	party_must(!stat("/dev/shm/tribuf.bench-memory.x", &file));
+	for (int i = 0; i < MEASURED; i++) {
+		snprintf(which, sizeof(which), "%d", i);
+		ends[i][0] = attach("bench-memory", which, TRIBUF_PRODUCER);
+		ends[i][1] = attach("bench-memory", which, TRIBUF_CONSUMER);
+		snprintf(path, sizeof(path), "/dev/shm/tribuf.bench-memory.%d", i);
+		party_must(!stat(path, &file));
+	}
 	each[0] = (uint64_t)file.st_blocks * 512 - TRIBUF_SLOTS * slot;
-	each[1] = mallinfo2().uordblks - before;
-	tribuf_close(c);
-	tribuf_close(p);
+	each[1] = (mallinfo2().uordblks - before) / MEASURED;
+	for (int i = 0; i < MEASURED; i++) {
+		tribuf_close(ends[i][1]);
+		tribuf_close(ends[i][0]);
+	}
 	return each[0] + each[1];
 }
 
