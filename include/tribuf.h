@@ -785,10 +785,13 @@ TRIBUF_INLINE int tribuf_acquire(struct tribuf *t, struct tribuf_frame *frame)
 	guess = tribuf_word_publish(seen);
 	usual = word == guess;
 	guess = tribuf_opaque(guess);
-	/* On its way while the exchange waits for the word's line. */
+	/*
+	 * On its way while the exchange waits for the word's line. As numbers: who has
+	 * no slots has NULL there, and goes on as if the word had been spoilt.
+	 */
 	slot = tribuf_word_back(seen);
-	desc = &t->desc[slot];
-	data = t->slots + (size_t)(slot * t->slot_stride);
+	desc = (struct tribuf_desc *)((uintptr_t)t->desc + slot * sizeof(*desc));
+	data = (unsigned char *)((uintptr_t)t->slots + (size_t)(slot * t->slot_stride));
 	__builtin_prefetch(desc);
 	/*
 	 * Acquires the frame that publish released. Releases our reads of the
