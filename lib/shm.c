@@ -175,15 +175,21 @@ static int sleep_armed(struct handle *h, int64_t deadline)
 
 static int shm_sleep(struct handle *h, unsigned int events, int64_t deadline)
 {
+	const uint32_t *shared = &h->shm->state->word;
+	bool for_frames = events & TRIBUF_READY && !h->pending;
 	int64_t latest = now() + SLEEP;
+	int err;
 
 	if (latest < deadline)
 		deadline = latest;
-	h->shm->looked = 0;	/* after a sleep, look at the lock whatever the time */
-	if (events & TRIBUF_READY && !h->pending)
-		return sleep_armed(h, deadline);
-	return doze(h, __atomic_load_n(&h->shm->state->word, __ATOMIC_RELAXED), wake_bit(h),
-		    deadline);
+	if (for_frames)
+		err = sleep_armed(h, deadline);
+	else
+		err = doze(h, __atomic_load_n(shared, __ATOMIC_RELAXED), wake_bit(h), deadline);
+	/* Woken for nothing, or by nobody: has the peer died? Look, whatever the time. */
+	if (!for_frames || !ready(h, __atomic_load_n(shared, __ATOMIC_RELAXED)))
+		h->shm->looked = 0;
+	return err;
 }
 
 /* For who sleeps elsewhere. Their sleep over, they come back here or stay awake. */
