@@ -456,6 +456,28 @@ static void produce_till_death(struct shared *shared, const char *name, bool wit
 	}
 }
 
+/*
+ * Does a fork leave out what it is told to? An emulator of user space may not, and
+ * then a child keeps, by its mappings, what its parent has locked.
+ */
+static bool forks_leave_out(void)
+{
+	void *page = mmap(NULL, page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char in_core;
+	int status = -1;
+	pid_t pid;
+
+	if (page == MAP_FAILED)
+		return false;
+	madvise(page, page_size(), MADV_DONTFORK);
+	pid = fork();
+	if (!pid)
+		_exit(mincore(page, page_size(), &in_core) ? 0 : 1);
+	waitpid(pid, &status, 0);
+	munmap(page, page_size());
+	return !status;
+}
+
 static void bury_grandchild(struct shared *shared)
 {
 	pid_t pid = __atomic_exchange_n(&shared->grandchild, 0, __ATOMIC_ACQ_REL);
@@ -483,18 +505,25 @@ TEST_F_TIMEOUT(lib_stress, killed_producers_leave_whole_frames_and_a_free_role, 
 	struct generations g = { { 0 }, 0 };
 	struct tribuf_frame frame;
 	struct tally t = { 0 };
+	bool with_child = forks_leave_out();
 	struct tribuf *c;
 	int bits;
 
+	if (!with_child)
+		TH_LOG("no producer has a child: one would keep its mappings here");
 	ASSERT_EQ(0, open_as(&c, self->name, TRIBUF_CONSUMER, TRIBUF_DEFAULT | TRIBUF_CREATE, SLOT));
 	for (i = 0; i < kills; i++) {
 		uint64_t end, before;
 		pid_t pid;
 
 		self->shared->ready = 0;
-		pid = in_child(produce_till_death(self->shared, self->name, i % 4 == 0));
+		pid = in_child(produce_till_death(self->shared, self->name,
+						  with_child && i % 4 == 0));
 		ASSERT_TRUE(eventually(10000, __atomic_load_n(&self->shared->ready,
 							      __ATOMIC_ACQUIRE)));
+		/* Some die before their first frame, those not, however slow the machine. */
+		if (i % 2)
+			ASSERT_EQ(TRIBUF_READY, tribuf_wait(c, TRIBUF_READY, PATIENCE));
 		end = now() + chance(&self->random) % (10 * NS_PER_MS);
 		while (now() < end)
 			if (tribuf_acquire(c, &frame) == 1)
@@ -527,7 +556,7 @@ TEST_F_TIMEOUT(lib_stress, killed_producers_leave_whole_frames_and_a_free_role, 
 	EXPECT_EQ(0, t.backward);
 	EXPECT_EQ(0, lost);
 	EXPECT_EQ(0, g.repeated);
-	EXPECT_LT(kills, t.taken);
+	EXPECT_LE(kills / 2, t.taken);
 	tribuf_close(c);
 }
 
