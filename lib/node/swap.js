@@ -45,6 +45,7 @@ export class Swap {
 	#format;
 	#slots;			// a Uint8Array each
 	#slot;			// in hand: back or front
+	#guess;			// producer: the word, if the consumer did the usual
 	#seq;			// of the newest frame, 64 bits
 	#seqHigh;
 	#produces;
@@ -66,6 +67,7 @@ export class Swap {
 		if (!valid(word))
 			throw failure('EPROTO', 'the state word makes no sense: is the channel still open?');
 		this.#slot = this.#produces ? back(word) : front(word);
+		this.#guess = word;
 		this.#seq = this.#frames[newest(word) * DESC + SEQ];
 		this.#seqHigh = this.#frames[newest(word) * DESC + SEQ + 1];
 	}
@@ -110,19 +112,23 @@ export class Swap {
 		frames[desc + COOKIE] = frames[desc + COOKIE + 1] = 0;
 		frames[desc + FORMAT] = this.#format[0];
 		frames[desc + GENERATION] = (frames[desc + GENERATION] | 1) + 1;
-		// All of that before the exchange, which releases it.
-		let old = Atomics.load(this.word, 0);
+		// All of that before the exchange, which releases it. The word is guessed, not
+		// loaded; a guess comes from a word that was checked, by a valid step.
+		let old = this.#guess;
 		for (let tries = 0; tries < TRIES; tries++) {
-			this.#check(old, back(old));
 			const found = Atomics.compareExchange(this.word, 0, old, publishWord(old));
 			if (found === old)
 				return this.#published(old);
+			this.#check(found, back(found));
 			old = found;
 		}
 		throw failure('EPROTO', 'a peer rewrites the state word without end');
 	}
 
 	#published(old) {
+		// The consumer takes this frame if it took the last; who was rung for is up.
+		const left = publishWord(old);
+		this.#guess = old & FRESH ? left & ~WATCHED : acquireWord(left) & ~(ARMED | WATCHED | PACED);
 		this.#slot = middle(old);
 		if (old & FRESH && ++this.#overwritten[0] === 0)
 			this.#overwritten[1]++;

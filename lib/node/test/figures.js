@@ -121,6 +121,8 @@ function compare(ways, rounds) {
 	return times.map(median);
 }
 
+const { FRESH } = layout;
+
 // A frame there and taken, in one thread: first the swap alone, then with all that a
 // frame says of itself (number, length, time, generation).
 async function swap() {
@@ -139,11 +141,13 @@ async function swap() {
 		}
 	};
 	const swapped = i => {
-		while (i--) {
-			for (let old = Atomics.load(word, 0), found; (found = Atomics.compareExchange(word, 0, old, publishWord(old))) !== old;)
+		for (let guess = Atomics.load(word, 0); i--;) {
+			let old = guess;
+			for (let found; (found = Atomics.compareExchange(word, 0, old, publishWord(old))) !== old;)
 				old = found;
-			let old = Atomics.load(word, 0);
-			if (old & layout.FRESH)
+			guess = acquireWord(publishWord(old));
+			old = Atomics.load(word, 0);
+			if (old & FRESH)
 				for (let found; (found = Atomics.compareExchange(word, 0, old, acquireWord(old))) !== old;)
 					old = found;
 			sum += old;
