@@ -37,7 +37,7 @@ help:
 	@echo 'make coverage        lines and branches that the tests reach'
 	@echo 'make bench           speed, beside the limits of the machine and what else there is'
 	@echo 'make figures         the score card (AREA=channel, waiting, ... a part of it)'
-	@echo 'make soak            the tests that run for hours'
+	@echo 'make soak            every full count, for hours; goes on where it was interrupted'
 	@echo 'make install         library, command and the module that was built'
 	@echo 'make clean           remove what was built, but not the kernels in build/kernels'
 	@echo
@@ -90,7 +90,7 @@ clean:
 check:           ; @tools/setup check && selftests/check
 check-all:       ; @tools/setup check && selftests/check all
 demo:            ; @tools/setup demo && tools/demo
-soak:            ; @tools/setup check && selftests/check soak
+soak:            ; @tools/setup check && selftests/soak $(ARGS)
 bench: lib       ; @tools/setup bench || true; selftests/bench/run $(ARGS)
 figures:         ; @tools/setup check && selftests/figures $(AREA)
 coverage:        ; @tools/setup check && selftests/coverage
