@@ -131,6 +131,9 @@ static void reopen(FIXTURE_DATA(refused) *self, int flags)
 
 REFUSED(producer_opened_for_reading, EACCES, a->role = TRIBUF_PRODUCER; reopen(self, O_RDONLY));
 REFUSED(consumer_opened_for_reading, EACCES, reopen(self, O_RDONLY));
+/* Found out when its slots are there already. */
+REFUSED(creator_opened_for_reading, EACCES, set_name(a, ABSENT); a->role = TRIBUF_PRODUCER;
+	a->flags = TRIBUF_CREATE; a->slot_size = SLOT; reopen(self, O_RDONLY));
 
 static void by_fd(FIXTURE_DATA(refused) *self, int fd)
 {
