@@ -420,6 +420,28 @@ static int by_size(const void *a, const void *b)
 	return *(const uint64_t *)a < *(const uint64_t *)b ? -1 : 1;
 }
 
+/*
+ * Leave the group one page: for the page table that the core brings along to a fault,
+ * none for the one that the module asks for. What it holds in stock is taken first.
+ */
+static bool leave_one_page(void)
+{
+	FILE *file;
+	char text[32];
+	unsigned long used;
+	int found;
+
+	if (!write_file(GROUP "/memory.max", "0"))
+		return false;
+	file = fopen(GROUP "/memory.current", "r");
+	if (!file)
+		return false;
+	found = fscanf(file, "%lu", &used);
+	fclose(file);
+	snprintf(text, sizeof(text), "%lu", used + page_size());
+	return found == 1 && write_file(GROUP "/memory.max", text);
+}
+
 #define PUBLISHES	101u
 
 /* Median of the ns that a publish of a slot takes that was touched, of @count. */
@@ -462,7 +484,7 @@ TEST_F_TIMEOUT(guard, starving_consumer_stalls_no_publish, 120)
 	kill(child, SIGSTOP);
 	ASSERT_EQ(0, metronome_start(&m));
 	alone = time_publishes(&self->p, &m, PUBLISHES / 3);
-	EXPECT_TRUE(write_file(GROUP "/memory.max", "0"));
+	EXPECT_TRUE(leave_one_page());
 	kill(child, SIGCONT);
 	sleep_ms(50);
 	beside = time_publishes(&self->p, &m, PUBLISHES);
