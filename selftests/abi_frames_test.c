@@ -115,7 +115,7 @@ static const char *consume(struct tally *t, struct peer *c, bool sleeps, uint64_
 /*
  * Not paced in any way. But on a machine that is busy with other things the two may
  * hardly ever run at the same time: as long as less than one frame in @share was
- * taken, sixteen frames are followed by a nap, which lets the consumer run.
+ * taken, sixteen frames are followed by naps, which let the consumer run.
  */
 static void produce(const char *name, struct shared *shared, unsigned long frames, bool sleeps,
 		    unsigned int share)
@@ -131,7 +131,8 @@ static void produce(const char *name, struct shared *shared, unsigned long frame
 		/* Pauses, for the consumer to fall asleep in. */
 		if (sleeps && p.seq % 64 == 0)
 			sleep_ns(20000);
-		if (p.seq % 16 == 0 && __atomic_load_n(&shared->taken, __ATOMIC_RELAXED) <= p.seq / share)
+		for (int naps = 0; p.seq % 16 == 0 && naps < 1000 &&
+		     __atomic_load_n(&shared->taken, __ATOMIC_RELAXED) <= p.seq / share; naps++)
 			sleep_ns(20000);
 	}
 	shared->published = p.seq;

@@ -78,7 +78,7 @@ static void note(struct arena *a, int line, int answer, const int *allowed, int 
 	for (size_t i = 0; i < __n; i++)					\
 		pthread_join(__threads[i], NULL);				\
 	EXPECT_EQ(0, (arena)->wrong) TH_LOG("in line %d", (arena)->line);	\
-	EXPECT_LT(100, (arena)->rounds);					\
+	EXPECT_LT(scaled(100) / 4, (arena)->rounds);				\
 	printf("# %lu calls\n", (arena)->rounds);				\
 	fflush(stdout);								\
 } while (0)
