@@ -19,6 +19,7 @@ static void set_name(struct tribuf_attach_args *args, const char *name)
  * consumer: an attach that would work but for what a variant spoils.
  */
 FIXTURE(refused) {
+	long channels;
 	int keeper;
 	int fd;
 	struct tribuf_attach_args args;
@@ -31,6 +32,7 @@ FIXTURE_VARIANT(refused) {
 
 FIXTURE_SETUP(refused)
 {
+	self->channels = parameter("channels");
 	self->keeper = join(test_name(), TRIBUF_KEEPER, TRIBUF_CREATE, SLOT);
 	ASSERT_LE(0, self->keeper);
 	self->fd = device(O_RDWR);
@@ -186,6 +188,15 @@ TEST_F(refused, and_nothing_changed)
 	EXPECT_FALSE(exists(ABSENT));
 	/* The handle is as it was, too. */
 	EXPECT_EQ(0, attach(self->fd, &sane));
+}
+
+/* Nobody who was refused keeps the channel. */
+TEST_F(refused, and_the_channel_goes_with_its_last_handle)
+{
+	variant->spoil(self);
+	EXPECT_EQ(-variant->error, attach(self->fd, &self->args));
+	close_range(STDERR_FILENO + 1, ~0u, 0);		/* those of @spoil, too */
+	EXPECT_TRUE(eventually(5000, parameter("channels") <= self->channels));
 }
 
 FIXTURE(attach) {
