@@ -579,7 +579,7 @@ TRIBUF_ALWAYS_INLINE int tribuf_publishable(const struct tribuf *t,
 typedef uint64_t __attribute__((may_alias)) tribuf_neighbours;
 
 /*
- * Internal: the last two fields of a descriptor, which are neighbours, by one store
+ * Internal: the two fields that are written last, which are neighbours, by one store
  * where one is wide enough: each store that an exchange has to wait for costs.
  *
  * The generation is even (it was odd) after all bytes of frame and descriptor;
@@ -639,6 +639,9 @@ TRIBUF_ALWAYS_INLINE void tribuf_claim_back(const struct tribuf *t)
  * Internal: the exchange from @old took place. Guesses the word that the next will
  * find: the consumer takes this frame if it took the last, and nobody waits to be
  * rung for, so that whose guess is right need not look.
+ *
+ * @descs (t->desc), @seq and @generation are of before the exchange: what is loaded
+ * behind it holds up the stores that need it, and those the next exchange.
  */
 TRIBUF_ALWAYS_INLINE int tribuf_published(struct tribuf *t, struct tribuf_desc *descs, uint64_t seq,
 					  uint32_t generation, uint32_t old)

@@ -157,6 +157,14 @@ static int map_slots(struct handle *h, const struct tribuf_geometry *g)
 	return 0;
 }
 
+/* A guarded peer's frame path works on these; kept if the mapping fails and is tried anew. */
+static bool own_descriptors(struct handle *h)
+{
+	if (!h->descs)
+		h->descs = calloc(TRIBUF_SLOTS, sizeof(*h->descs));
+	return h->descs;
+}
+
 /* Map all that the role has a right to, once the geometry is known. */
 static int map(struct handle *h, const struct tribuf_geometry *g)
 {
@@ -172,9 +180,7 @@ static int map(struct handle *h, const struct tribuf_geometry *g)
 			      TRIBUF_PAGE_FRAMES * page_size());
 	if (!h->frames)
 		return map_failed("descriptors");
-	if (peer && h->guarded && !h->descs)
-		h->descs = calloc(TRIBUF_SLOTS, sizeof(*h->descs));
-	if (peer && h->guarded && !h->descs)
+	if (peer && h->guarded && !own_descriptors(h))
 		return fail(ENOMEM, "out of memory");
 	return peer || !h->guarded ? map_slots(h, g) : 0;
 }

@@ -425,7 +425,7 @@ static void shm_close(struct handle *h)
 		if (s->lock)
 			leave(h);
 		if (s->pages)
-			munmap(s->pages, SHM_PAGES * page_size());
+			munmap(s->pages, TRIBUF_META_PAGES * page_size());
 	}
 	h->geometry = NULL;
 	if (h->fd >= 0)
@@ -476,9 +476,9 @@ static bool look_into(const char *name, struct tribuf_list_entry *entry)
 	if (h.fd < 0)
 		return false;
 	if (!fstat(h.fd, &st) && S_ISREG(st.st_mode) &&
-	    st.st_size >= (off_t)(SHM_PAGES * page_size()) && !shm_map(&h)) {
+	    st.st_size >= (off_t)(TRIBUF_META_PAGES * page_size()) && !shm_map(&h)) {
 		found = fill_entry(&h, entry);
-		munmap(s.pages, SHM_PAGES * page_size());
+		munmap(s.pages, TRIBUF_META_PAGES * page_size());
 	}
 	close(h.fd);
 	return found;

@@ -11,7 +11,6 @@
 
 #define SHM_DIRECTORY	"/dev/shm"
 #define SHM_FILE	"tribuf."		/* before a channel's name */
-#define SHM_PAGES	TRIBUF_META_PAGES
 #define SHM_CONTROL	2048		/* offset in the geometry's page */
 
 /*
@@ -47,7 +46,7 @@ static_assert(sizeof(struct tribuf_geometry) <= SHM_CONTROL, "no room before it"
 static_assert(SHM_CONTROL + sizeof(struct shm_control) <= 4096, "no room for it");
 
 struct shm {
-	unsigned char *pages;		/* SHM_PAGES of them, all read-write */
+	unsigned char *pages;		/* TRIBUF_META_PAGES of them, all read-write */
 	struct tribuf_state *state;
 	struct tribuf_frames *frames;
 	struct tribuf_geometry *geometry;

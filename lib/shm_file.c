@@ -84,7 +84,7 @@ int shm_map(struct handle *h)
 	struct shm *s = h->shm;
 	size_t page = page_size();
 
-	s->pages = map_pages(h, SHM_PAGES * page, PROT_READ | PROT_WRITE, 0);
+	s->pages = map_pages(h, TRIBUF_META_PAGES * page, PROT_READ | PROT_WRITE, 0);
 	if (!s->pages)
 		return fail(errno, "cannot map %s: %s", s->path, strerror(errno));
 	s->state = (void *)s->pages;
@@ -98,7 +98,7 @@ int shm_map(struct handle *h)
 static void unmap_pages(struct handle *h)
 {
 	if (h->shm->pages)
-		munmap(h->shm->pages, SHM_PAGES * page_size());
+		munmap(h->shm->pages, TRIBUF_META_PAGES * page_size());
 	h->shm->pages = NULL;
 	h->geometry = NULL;
 }
@@ -118,7 +118,7 @@ static int set_geometry(struct handle *h, const struct tribuf_options *o)
 	struct tribuf_geometry *g = h->shm->geometry;
 	uint64_t page = page_size(), stride = (o->slot_size + page - 1) & -page;
 	uint32_t granule = o->granule ? o->granule : TRIBUF_GRANULE_DEFAULT;
-	uint64_t offset = SHM_PAGES * page, bytes;
+	uint64_t offset = TRIBUF_META_PAGES * page, bytes;
 	int err;
 
 	if (stride < o->slot_size ||
@@ -151,7 +151,7 @@ static int initialise(struct handle *h, const struct tribuf_options *o)
 
 	if (ftruncate(h->fd, 0) || fstat(h->fd, &st))
 		return fail(errno, "cannot empty %s: %s", h->shm->path, strerror(errno));
-	err = grow(h, 0, SHM_PAGES * page_size());
+	err = grow(h, 0, TRIBUF_META_PAGES * page_size());
 	if (!err)
 		err = shm_map(h);
 	if (err)
@@ -209,7 +209,7 @@ static int join_geometry(struct handle *h, const struct tribuf_options *o)
 	err = check_geometry(h->shm->geometry, &g);
 	if (err)
 		return err;
-	if (g.slots_offset != SHM_PAGES * page_size())
+	if (g.slots_offset != TRIBUF_META_PAGES * page_size())
 		return fail(EPROTONOSUPPORT, "%s was laid out by another version of libtribuf: use one version on both sides",
 			    h->shm->path);
 	err = check_length(h, &g);
@@ -232,7 +232,7 @@ static int join(struct handle *h, const struct tribuf_options *o)
 	if (o->flags & TRIBUF_EXCL)
 		return fail(EEXIST, "channel '%s' exists: leave out TRIBUF_EXCL to join it",
 			    h->shm->name);
-	if (fstat(h->fd, &st) || st.st_size < (off_t)(SHM_PAGES * page_size()))
+	if (fstat(h->fd, &st) || st.st_size < (off_t)(TRIBUF_META_PAGES * page_size()))
 		return fail(EPROTONOSUPPORT, "%s is no channel: remove it", h->shm->path);
 	err = shm_map(h);
 	if (err)
