@@ -116,18 +116,17 @@ export class Swap {
 		// loaded; a guess comes from a word that was checked, by a valid step.
 		let old = this.#guess;
 		for (let tries = 0; tries < TRIES; tries++) {
-			const found = Atomics.compareExchange(this.word, 0, old, publishWord(old));
+			const left = publishWord(old), found = Atomics.compareExchange(this.word, 0, old, left);
 			if (found === old)
-				return this.#published(old);
+				return this.#published(old, left);
 			this.#check(found, back(found));
 			old = found;
 		}
 		throw failure('EPROTO', 'a peer rewrites the state word without end');
 	}
 
-	#published(old) {
+	#published(old, left) {
 		// The consumer takes this frame if it took the last; who was rung for is up.
-		const left = publishWord(old);
 		this.#guess = old & FRESH ? left & ~WATCHED : acquireWord(left) & ~(ARMED | WATCHED | PACED);
 		this.#slot = middle(old);
 		if (old & FRESH && ++this.#overwritten[0] === 0)

@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { READY, Swap, acquireWord, layout, open, publishWord } from '../index.js';
 import { WINDOW, channelName, folder, instantiate, peer, peerWith, workerUrl } from './common.js';
 
+const { FRESH } = layout;
 const median = list => list.sort((a, b) => a - b)[list.length >> 1];
 const print = (name, value) => console.log(`${name} ${value.toFixed(3)}`);
 const say = words => console.error(`# ${words}`);
@@ -120,8 +121,6 @@ function compare(ways, rounds) {
 	Object.keys(ways).forEach((name, way) => say(`${name}: ${median(times[way]).toFixed(1)} ns`));
 	return times.map(median);
 }
-
-const { FRESH } = layout;
 
 // A frame there and taken, in one thread: first the swap alone, then with all that a
 // frame says of itself (number, length, time, generation).
