@@ -332,18 +332,25 @@ helper int polled(int fd, int events, int ms)
 }
 
 /* A number that the module shows: channels, handles, pages or a limit; else -1. */
-helper long parameter(const char *name)
+/* The number that a file of the kernel's holds, or -1. */
+helper long read_number(const char *path)
 {
-	char path[128], text[32] = "";
-	int fd;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[32] = "";
 
-	snprintf(path, sizeof(path), PARAMETERS "%s", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
 		text[0] = 0;
 	if (fd >= 0)
 		close(fd);
 	return text[0] ? atol(text) : -1;
+}
+
+helper long parameter(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	return read_number(path);
 }
 
 /* ---- a peer: a handle with its pages ---- */

@@ -432,20 +432,14 @@ static int by_size(const void *a, const void *b)
  */
 static bool leave_one_page(void)
 {
-	FILE *file;
 	char text[32];
-	unsigned long used;
-	int found;
+	long used;
 
 	if (!write_file(GROUP "/memory.max", "0"))
 		return false;
-	file = fopen(GROUP "/memory.current", "r");
-	if (!file)
-		return false;
-	found = fscanf(file, "%lu", &used);
-	fclose(file);
-	snprintf(text, sizeof(text), "%lu", used + page_size());
-	return found == 1 && write_file(GROUP "/memory.max", text);
+	used = read_number(GROUP "/memory.current");
+	snprintf(text, sizeof(text), "%ld", used + (long)page_size());
+	return used >= 0 && write_file(GROUP "/memory.max", text);
 }
 
 #define PUBLISHES	101u

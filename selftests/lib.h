@@ -155,4 +155,22 @@ helper bool lib_whole(const struct tribuf_frame *frame, uint64_t slot_size)
 	       pattern_holds(frame->data, frame->seq, frame->bytes);
 }
 
+/* qemu-user takes MADV_DONTFORK, and does nothing about it. */
+helper bool dontfork_works(void)
+{
+	size_t size = page_size();
+	void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status = 0;
+	pid_t pid;
+
+	if (page == MAP_FAILED || madvise(page, size, MADV_DONTFORK))
+		return false;
+	pid = fork();
+	if (!pid)
+		_exit(touch(page, false) == SIGSEGV);
+	waitpid(pid, &status, 0);
+	munmap(page, size);
+	return WEXITSTATUS(status);
+}
+
 #endif /* SELFTESTS_LIB_H */

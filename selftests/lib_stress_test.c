@@ -456,28 +456,6 @@ static void produce_till_death(struct shared *shared, const char *name, bool wit
 	}
 }
 
-/*
- * Does a fork leave out what it is told to? An emulator of user space may not, and
- * then a child keeps, by its mappings, what its parent has locked.
- */
-static bool forks_leave_out(void)
-{
-	void *page = mmap(NULL, page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	unsigned char in_core;
-	int status = -1;
-	pid_t pid;
-
-	if (page == MAP_FAILED)
-		return false;
-	madvise(page, page_size(), MADV_DONTFORK);
-	pid = fork();
-	if (!pid)
-		_exit(mincore(page, page_size(), &in_core) ? 0 : 1);
-	waitpid(pid, &status, 0);
-	munmap(page, page_size());
-	return !status;
-}
-
 static void bury_grandchild(struct shared *shared)
 {
 	pid_t pid = __atomic_exchange_n(&shared->grandchild, 0, __ATOMIC_ACQ_REL);
@@ -505,12 +483,12 @@ TEST_F_TIMEOUT(lib_stress, killed_producers_leave_whole_frames_and_a_free_role, 
 	struct generations g = { { 0 }, 0 };
 	struct tribuf_frame frame;
 	struct tally t = { 0 };
-	bool with_child = forks_leave_out();
+	bool with_child = dontfork_works();
 	struct tribuf *c;
 	int bits;
 
 	if (!with_child)
-		TH_LOG("no producer has a child: one would keep its mappings here");
+		TH_LOG("no producer has a child: one would keep its mappings here, and the lock with them");
 	ASSERT_EQ(0, open_as(&c, self->name, TRIBUF_CONSUMER, TRIBUF_DEFAULT | TRIBUF_CREATE, SLOT));
 	for (i = 0; i < kills; i++) {
 		uint64_t end, before;

@@ -1129,24 +1129,6 @@ TEST_F(lib, forked_child_has_no_part_in_the_channel)
 	EXPECT_FALSE(channel_is_gone(self->name));
 }
 
-/* qemu-user takes MADV_DONTFORK, and does nothing about it. */
-static bool dontfork_works(void)
-{
-	size_t size = (size_t)sysconf(_SC_PAGESIZE);
-	void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int status = 0;
-	pid_t pid;
-
-	if (page == MAP_FAILED || madvise(page, size, MADV_DONTFORK))
-		return false;
-	pid = fork();
-	if (!pid)
-		_exit(touch(page, false) == SIGSEGV);
-	waitpid(pid, &status, 0);
-	munmap(page, size);
-	return WEXITSTATUS(status);
-}
-
 TEST_F(lib, forked_child_has_no_mapping)
 {
 	if (!dontfork_works())

@@ -3,6 +3,9 @@
 # For scripts that build this tree differently from how it is: sourced by
 # selftests/mistakes/run, coverage, sanitize.
 
+# With a short history TSan forgets the stacks that the suppressions are told by.
+export TSAN_OPTIONS="suppressions=$PWD/selftests/tsan.supp history_size=7 exitcode=66"
+
 # A copy of the tree as it is in $2, what git does not track yet included. Only
 # what differs is written, so that make builds no more than it must.
 scratch_copy() { # TREE COPY

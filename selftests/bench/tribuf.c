@@ -218,9 +218,9 @@ static uint64_t memory(uint64_t *each)
 		snprintf(which, sizeof(which), "%d", i);
 		ends[i][0] = attach("bench-memory", which, TRIBUF_PRODUCER);
 		ends[i][1] = attach("bench-memory", which, TRIBUF_CONSUMER);
-		snprintf(path, sizeof(path), "/dev/shm/tribuf.bench-memory.%d", i);
-		party_must(!stat(path, &file));
 	}
+	snprintf(path, sizeof(path), "/dev/shm/tribuf.bench-memory.%s", which);
+	party_must(!stat(path, &file));
 	each[0] = (uint64_t)file.st_blocks * 512 - TRIBUF_SLOTS * slot;
 	each[1] = (mallinfo2().uordblks - before) / MEASURED;
 	for (int i = 0; i < MEASURED; i++) {
