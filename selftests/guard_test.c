@@ -442,7 +442,7 @@ static bool leave_one_page(void)
 	return used >= 0 && write_file(GROUP "/memory.max", text);
 }
 
-#define PUBLISHES	101u
+#define PUBLISHES	201u
 
 /* Median of the ns that a publish of a slot takes that was touched, of @count. */
 static uint64_t time_publishes(struct peer *p, struct metronome *m, size_t count)

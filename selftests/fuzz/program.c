@@ -85,7 +85,7 @@ static uint32_t some_value(enum domain domain, uint64_t *rng)
 	case PROT:		return one_of(rng, prots);
 	case PAGES:		return one_in(rng, 8) ? below(rng, 2000) : 1 + below(rng, 6);
 	case OFFSET:		return one_in(rng, 4) ? below(rng, 8 << 20) : below(rng, 1 << 14);
-	case SLOT_NR:		return one_in(rng, 8) ? below(rng, 8) : below(rng, 3);
+	case SLOT_NR:		return one_in(rng, 4) ? one_of(rng, any_values) : below(rng, 3);
 	case GENERATION:	return one_in(rng, 2) ? 2 * below(rng, 5) : below(rng, 9);
 	case WORD:		return some_word(rng);
 	case EVENTS:		return one_of(rng, events);
