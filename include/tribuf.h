@@ -85,7 +85,9 @@ struct tribuf {
 
 /**
  * struct tribuf_frame - a frame in hand
- * @data: its first byte. A consumer's is read-only memory
+ * @data: its first byte, where a page begins; if slots have at most
+ *	TRIBUF_SMALL_BYTES, a multiple of those, beside the descriptor, which saves a
+ *	cache line on the way. A consumer's is read-only memory
  * @bytes: its length; after begin: the room there is, set it before publish
  * @seq: its number, 1 for a channel's first
  * @timestamp: producer sets it or leaves 0 (not stamped)
@@ -373,9 +375,9 @@ int tribuf_copy(struct tribuf *handle, struct tribuf_gen_index reference, void *
 /**
  * struct tribuf_window - what a second mapping of a channel looks like
  * @bytes: its length, a multiple of 64 KiB
- * @slots: offset of slot 0, a multiple of 64 KiB; the others follow at the
- *	channel's stride. The state word, the descriptors and the geometry are in
- *	the first three pages, as in linux/tribuf.h
+ * @slots: offset of slot 0, a multiple of 64 KiB unless slots are small; the others
+ *	follow at the channel's stride. The state word, the descriptors and the
+ *	geometry are in the first three pages, as in linux/tribuf.h
  */
 struct tribuf_window {
 	size_t bytes;
@@ -624,14 +626,15 @@ TRIBUF_ALWAYS_INLINE void tribuf_describe(struct tribuf *t, const struct tribuf_
  * now where a line takes long, 2.2 and 1.4 where it takes 25 ns.
  *
  * Not the slot's first byte: the word is at the beginning of its page, too, and the
- * load would wait for the exchange.
+ * load would wait for the exchange. Behind a small slot this is the producer's, too:
+ * the user's bytes of the descriptor.
  */
 TRIBUF_ALWAYS_INLINE void tribuf_claim_back(const struct tribuf *t)
 {
 	volatile unsigned char *data = t->slots + (size_t)(t->slot * t->slot_stride);
 	volatile struct tribuf_desc *desc = &t->desc[t->slot];
 
-	desc->reserved[0] = 0;
+	desc->reserved = 0;
 	data[TRIBUF_LINE / 2] = data[TRIBUF_LINE / 2];
 }
 

@@ -412,9 +412,11 @@ static int tribuf_try_name(struct tribuf_join *join)
 static int tribuf_bring(struct tribuf_join *join)
 {
 	if (!join->slots && join->args->flags & TRIBUF_CREATE) {
-		struct tribuf_slots *slots = tribuf_slots_alloc(join->args->slot_size,
-								join->args->flags & TRIBUF_GUARDED);
+		const struct tribuf_attach_args *args = join->args;
+		struct tribuf_slots *slots;
 
+		slots = tribuf_slots_alloc(args->slot_size, args->granule ?: TRIBUF_GRANULE_DEFAULT,
+					   args->flags & TRIBUF_GUARDED);
 		if (IS_ERR(slots))
 			return PTR_ERR(slots);
 		join->slots = slots;

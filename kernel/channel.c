@@ -156,8 +156,15 @@ void tribuf_channel_set_geometry(struct tribuf_channel *channel, struct tribuf_s
 
 	lockdep_assert_held(&channel->lock);
 	geometry->slot_size = slot_size;
-	geometry->slot_stride = tribuf_slot_stride(slot_size);
-	geometry->slots_offset = tribuf_slots_offset(slot_size);
+	if (slots->slot_pages) {
+		geometry->slot_stride = tribuf_slot_stride(slot_size);
+		geometry->slots_offset = tribuf_slots_offset(slot_size);
+	} else {
+		geometry->features |= TRIBUF_FEATURE_SMALL;
+		geometry->slot_stride = sizeof(struct tribuf_desc);
+		geometry->slots_offset = TRIBUF_PAGE_FRAMES * PAGE_SIZE +
+					 offsetof(struct tribuf_frames, desc[0].small);
+	}
 	geometry->granule = granule;
 	down_write(&channel->map_lock);
 	channel->slots = slots;

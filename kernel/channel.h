@@ -57,7 +57,7 @@ struct tribuf_charge;
 /**
  * struct tribuf_slots - the memory of a channel's slots
  * @charge: what it costs whom
- * @slot_pages: pages that back one slot
+ * @slot_pages: pages that back one slot; 0: they are small, and lie in the descriptors
  * @pieces: bit per 2 MiB of each slot: those that lie in one piece; or NULL
  * @page: TRIBUF_SLOTS * @slot_pages of them, slot by slot, one reference each
  *
@@ -236,13 +236,13 @@ u64 tribuf_slot_stride(u64 slot_size);
 u64 tribuf_slots_offset(u64 slot_size);
 struct page *tribuf_page_alloc(gfp_t extra);
 void tribuf_page_free(struct page *page);
-struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, bool want_pieces);
+struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, u32 granule, bool guarded);
 bool tribuf_slots_contiguous(const struct tribuf_slots *slots, u32 slot, unsigned long index);
 void tribuf_slots_free(struct tribuf_slots *slots);
 int tribuf_slots_unpin(struct tribuf_channel *channel, u32 slot);
-struct page *tribuf_slot_page_get(struct tribuf_channel *channel, u32 slot, unsigned long index);
 
 /* mmap.c */
+struct page *tribuf_page_get(struct tribuf_channel *channel, u64 pgoff);
 int tribuf_mmap(struct file *file, struct vm_area_struct *vma);
 void tribuf_revoke(struct tribuf_handle *handle);
 

@@ -19,18 +19,18 @@ static bool tribuf_copy_fits(const struct tribuf_channel *channel,
 	       args->bytes <= size - args->offset;
 }
 
-static long tribuf_copy_page(struct tribuf_channel *channel, const struct tribuf_copy_args *args,
-			     u64 done, size_t bytes)
+/* What lies at @at of the file, within a page, to user memory. */
+static long tribuf_copy_page(struct tribuf_channel *channel, u64 at, void __user *to,
+			     size_t bytes)
 {
-	u64 at = args->offset + done;
-	struct page *page = tribuf_slot_page_get(channel, args->slot, at >> PAGE_SHIFT);
+	struct page *page = tribuf_page_get(channel, at >> PAGE_SHIFT);
 	unsigned long left;
 	void *from;
 
 	if (!page)
 		return -ESTALE;	/* the last role ended meanwhile */
 	from = kmap_local_page(page);
-	left = copy_to_user(u64_to_user_ptr(args->buf + done), from + offset_in_page(at), bytes);
+	left = copy_to_user(to, from + offset_in_page(at), bytes);
 	kunmap_local(from);
 	put_page(page);
 	return left ? -EFAULT : 0;
@@ -43,8 +43,8 @@ static long tribuf_copy_page(struct tribuf_channel *channel, const struct tribuf
 long tribuf_copy(struct tribuf_handle *handle, const struct tribuf_copy_args *args)
 {
 	struct tribuf_channel *channel = handle->channel;
+	u64 done = 0, at;
 	u32 *generation;
-	u64 done = 0;
 	long err;
 
 	if (args->flags || args->reserved)
@@ -63,13 +63,16 @@ long tribuf_copy(struct tribuf_handle *handle, const struct tribuf_copy_args *ar
 	/* Pairs with the release of the even generation at publish. */
 	if (args->generation & 1 || smp_load_acquire(generation) != args->generation)
 		return -ESTALE;
+	at = channel->geometry->slots_offset + args->slot * channel->geometry->slot_stride +
+	     args->offset;
 	while (done < args->bytes) {
 		size_t bytes = min_t(u64, args->bytes - done,
-				     PAGE_SIZE - offset_in_page(args->offset + done));
+				     PAGE_SIZE - offset_in_page(at + done));
 
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		err = tribuf_copy_page(channel, args, done, bytes);
+		err = tribuf_copy_page(channel, at + done, u64_to_user_ptr(args->buf + done),
+				       bytes);
 		if (err)
 			return err;
 		done += bytes;

@@ -143,18 +143,51 @@ static void slots_are_counted(struct kunit *test)
 	long before = atomic_long_read(&tribuf_pages_live);
 	struct tribuf_slots *slots;
 
-	KUNIT_EXPECT_EQ(test, PTR_ERR(tribuf_slots_alloc(0, false)), -EINVAL);
-	KUNIT_EXPECT_EQ(test, PTR_ERR(tribuf_slots_alloc(U64_MAX, false)), -EFBIG);
-	KUNIT_EXPECT_EQ(test, PTR_ERR(tribuf_slots_alloc(tribuf_channel_bytes_max, false)), -EFBIG);
+	KUNIT_EXPECT_EQ(test, PTR_ERR(tribuf_slots_alloc(0, 8, false)), -EINVAL);
+	KUNIT_EXPECT_EQ(test, PTR_ERR(tribuf_slots_alloc(U64_MAX, 8, false)), -EFBIG);
+	KUNIT_EXPECT_EQ(test, PTR_ERR(tribuf_slots_alloc(tribuf_channel_bytes_max, 8, false)),
+			-EFBIG);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&tribuf_pages_live), before);
 
-	slots = tribuf_slots_alloc(5 * PAGE_SIZE + 1, true);
+	slots = tribuf_slots_alloc(5 * PAGE_SIZE + 1, 8, true);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, slots);
 	KUNIT_EXPECT_EQ(test, slots->slot_pages, 6ul);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&tribuf_pages_live), before + 18);
 	/* Too small for a 2 MiB entry. */
 	KUNIT_EXPECT_FALSE(test, tribuf_slots_contiguous(slots, 0, 0));
 	tribuf_slots_free(slots);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&tribuf_pages_live), before);
+}
+
+/* Small slots have no pages, and no region to map; guarded ones are never small. */
+static void small_slots_lie_in_descriptors(struct kunit *test)
+{
+	static const struct {
+		u64 size;
+		u32 granule;
+		bool guarded;
+		unsigned long pages;
+	} want[] = {
+		{ 1, 8, false, 0 },
+		{ TRIBUF_SMALL_BYTES, 8, false, 0 },
+		{ TRIBUF_SMALL_BYTES, sizeof(struct tribuf_desc), false, 0 },
+		{ TRIBUF_SMALL_BYTES + 1, 8, false, 1 },
+		{ 1, 2 * sizeof(struct tribuf_desc), false, 1 },
+		{ 1, 8, true, 1 },
+	};
+	long before = atomic_long_read(&tribuf_pages_live);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(want); i++) {
+		struct tribuf_slots *slots = tribuf_slots_alloc(want[i].size, want[i].granule,
+								want[i].guarded);
+
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, slots);
+		KUNIT_EXPECT_EQ(test, slots->slot_pages, want[i].pages);
+		KUNIT_EXPECT_EQ(test, atomic_long_read(&tribuf_pages_live),
+				before + TRIBUF_SLOTS * (long)want[i].pages);
+		tribuf_slots_free(slots);
+	}
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&tribuf_pages_live), before);
 }
 
@@ -519,6 +552,7 @@ static struct kunit_case tribuf_cases[] = {
 	KUNIT_CASE(generations),
 	KUNIT_CASE(strides),
 	KUNIT_CASE(slots_are_counted),
+	KUNIT_CASE(small_slots_lie_in_descriptors),
 	KUNIT_CASE(accounts),
 	KUNIT_CASE(names),
 	KUNIT_CASE(name_ends_at_its_nul),

@@ -53,6 +53,7 @@ static int tribuf_region_find(const struct tribuf_channel *channel, u64 first, u
 	if (first < TRIBUF_META_PAGES) {
 		*region = tribuf_meta_region[first];
 	} else {
+		/* No page, if the slots are small. */
 		region->first = geometry->slots_offset >> PAGE_SHIFT;
 		region->pages = (u64)TRIBUF_SLOTS * geometry->slot_stride >> PAGE_SHIFT;
 		region->readers = channel->guarded ? TRIBUF_PEERS : TRIBUF_READERS;
@@ -76,13 +77,26 @@ static struct page *tribuf_page_at(struct tribuf_channel *channel, u64 pgoff)
 	lockdep_assert_held(&channel->map_lock);
 	if (pgoff < TRIBUF_META_PAGES)
 		return channel->meta[pgoff];
-	if (!slots || pgoff < geometry->slots_offset >> PAGE_SHIFT)
+	if (!slots || !slots->slot_pages || pgoff < geometry->slots_offset >> PAGE_SHIFT)
 		return NULL;
 	pgoff -= geometry->slots_offset >> PAGE_SHIFT;
 	slot = div64_u64_rem(pgoff, geometry->slot_stride >> PAGE_SHIFT, &index);
 	if (slot >= TRIBUF_SLOTS || index >= slots->slot_pages)
 		return NULL;
 	return slots->page[slot * slots->slot_pages + index];
+}
+
+/* The page at @pgoff of the file, with a reference for the caller; NULL if there is none. */
+struct page *tribuf_page_get(struct tribuf_channel *channel, u64 pgoff)
+{
+	struct page *page;
+
+	down_read(&channel->map_lock);
+	page = tribuf_page_at(channel, pgoff);
+	if (page)
+		get_page(page);
+	up_read(&channel->map_lock);
+	return page;
 }
 
 /* The page asked for, and its neighbours within the batch that are not there yet. */

@@ -152,16 +152,17 @@ static int tribuf_slots_fill(struct tribuf_slots *slots)
 /**
  * tribuf_slots_alloc - memory for the slots of a channel, charged to the caller
  * @slot_size: bytes of a slot
- * @want_pieces: prefer memory that 2 MiB entries can map
+ * @granule: bytes per step of a reference's index
+ * @guarded: pages for all slots, in memory that 2 MiB entries can map where there is such
  *
  * Return: the slots, or ERR_PTR of -EINVAL (0), -EFBIG (limit per channel, or an
  * overflow), -ENOSPC (limit per user), -ENOMEM, -ERESTARTNOHAND.
  */
-struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, bool want_pieces)
+struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, u32 granule, bool guarded)
 {
 	struct tribuf_charge *charge;
 	struct tribuf_slots *slots;
-	unsigned long pages;
+	unsigned long pages = 0;
 	int err;
 
 	if (!slot_size)
@@ -170,7 +171,8 @@ struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, bool want_pieces)
 	if (slot_size > READ_ONCE(tribuf_channel_bytes_max) / TRIBUF_SLOTS ||
 	    slot_size > (u64)LONG_MAX / (2 * TRIBUF_SLOTS))
 		return ERR_PTR(-EFBIG);
-	pages = DIV_ROUND_UP_ULL(slot_size, PAGE_SIZE);
+	if (guarded || !tribuf_slots_are_small(slot_size, granule))
+		pages = DIV_ROUND_UP_ULL(slot_size, PAGE_SIZE);
 	charge = tribuf_charge((u64)pages * TRIBUF_SLOTS * PAGE_SIZE, 0);
 	if (IS_ERR(charge))
 		return ERR_CAST(charge);
@@ -181,7 +183,7 @@ struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, bool want_pieces)
 		goto err_uncharge;
 	slots->charge = charge;
 	slots->slot_pages = pages;
-	if (want_pieces && pages >= TRIBUF_PIECE_PAGES)
+	if (guarded && pages >= TRIBUF_PIECE_PAGES)
 		slots->pieces = bitmap_zalloc(tribuf_piece_of(slots, TRIBUF_SLOTS, 0),
 					      GFP_KERNEL_ACCOUNT);
 	err = tribuf_slots_fill(slots);
@@ -252,20 +254,4 @@ int tribuf_slots_unpin(struct tribuf_channel *channel, u32 slot)
 	}
 	up_write(&channel->map_lock);
 	return err;
-}
-
-/* A page of a slot, with a reference for the caller; NULL if there is none. */
-struct page *tribuf_slot_page_get(struct tribuf_channel *channel, u32 slot, unsigned long index)
-{
-	struct tribuf_slots *slots;
-	struct page *page = NULL;
-
-	down_read(&channel->map_lock);
-	slots = channel->slots;
-	if (slots && slot < TRIBUF_SLOTS && index < slots->slot_pages) {
-		page = slots->page[slot * slots->slot_pages + index];
-		get_page(page);
-	}
-	up_read(&channel->map_lock);
-	return page;
 }

@@ -43,7 +43,7 @@ int check_layout(const struct tribuf_geometry *g)
 	if (g->magic != TRIBUF_MAGIC)
 		return fail(EPROTONOSUPPORT, "no tribuf channel is behind this name (magic %#x)",
 			    g->magic);
-	if (g->layout != TRIBUF_LAYOUT_VERSION || g->features)
+	if (g->layout != TRIBUF_LAYOUT_VERSION || g->features & ~TRIBUF_FEATURES)
 		return fail(EPROTONOSUPPORT,
 			    "the channel has layout %u with features %#x, this program knows layout %u: rebuild it against that version of libtribuf",
 			    g->layout, g->features, TRIBUF_LAYOUT_VERSION);
@@ -53,22 +53,33 @@ int check_layout(const struct tribuf_geometry *g)
 	return 0;
 }
 
+/* Where the geometry says that the slots are. */
+static bool slots_placed(const struct tribuf_geometry *g)
+{
+	uint64_t bytes;
+
+	if (g->features & TRIBUF_FEATURE_SMALL)
+		return tribuf_slots_are_small(g->slot_size, g->granule) &&
+		       g->slot_stride == sizeof(struct tribuf_desc) &&
+		       g->slots_offset == SMALL_SLOTS_OFFSET;
+	return g->slot_size <= g->slot_stride && g->slot_stride % g->page_size == 0 &&
+	       g->slots_offset % g->page_size == 0 &&
+	       g->slots_offset >= TRIBUF_META_PAGES * (uint64_t)g->page_size &&
+	       !__builtin_mul_overflow(g->slot_stride, (uint64_t)TRIBUF_SLOTS, &bytes) &&
+	       bytes <= SIZE_MAX / 2 && g->slots_offset <= INT64_MAX - bytes &&
+	       (bytes - 1) / g->granule <= UINT32_MAX;
+}
+
 /* @checked: out: a private copy of @shared, which may change at any time. */
 int check_geometry(const struct tribuf_geometry *shared, struct tribuf_geometry *checked)
 {
 	struct tribuf_geometry g = *(const volatile struct tribuf_geometry *)shared;
-	uint64_t bytes;
 	int err = check_layout(&g);
 
 	if (err)
 		return err;
 	if (g.slots != TRIBUF_SLOTS || !g.granule || g.granule & (g.granule - 1) ||
-	    g.granule > TRIBUF_GRANULE_MAX || g.slot_size > g.slot_stride ||
-	    g.slot_stride % g.page_size || g.slots_offset % g.page_size ||
-	    g.slots_offset < TRIBUF_META_PAGES * (uint64_t)g.page_size ||
-	    __builtin_mul_overflow(g.slot_stride, (uint64_t)TRIBUF_SLOTS, &bytes) ||
-	    bytes > SIZE_MAX / 2 || g.slots_offset > INT64_MAX - bytes ||
-	    (bytes - 1) / g.granule > UINT32_MAX)
+	    g.granule > TRIBUF_GRANULE_MAX || !slots_placed(&g))
 		return fail(EPROTO, "the channel's geometry page makes no sense: %u slots of %llu bytes, %llu apart: replace the channel (TRIBUF_REPLACE)",
 			    g.slots, (unsigned long long)g.slot_size,
 			    (unsigned long long)g.slot_stride);
@@ -182,7 +193,9 @@ static int map(struct handle *h, const struct tribuf_geometry *g)
 		return map_failed("descriptors");
 	if (peer && h->guarded && !own_descriptors(h))
 		return fail(ENOMEM, "out of memory");
-	return peer || !h->guarded ? map_slots(h, g) : 0;
+	if (g->features & TRIBUF_FEATURE_SMALL || (!peer && h->guarded))
+		return 0;
+	return map_slots(h, g);
 }
 
 /*
@@ -215,6 +228,9 @@ int take_geometry(struct handle *h)
 	}
 	h->t.desc = h->frames->desc;
 	h->t.slots = h->slots_map;
+	if (g.features & TRIBUF_FEATURE_SMALL)
+		h->t.slots = h->frames->desc[0].small;
+	h->slots_offset = g.slots_offset;
 	h->t.slot_stride = g.slot_stride;
 	h->t.slot_size = g.slot_size;
 	h->t.granule_shift = (uint32_t)__builtin_ctz(g.granule);

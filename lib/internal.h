@@ -53,8 +53,9 @@ struct handle {
 	struct tribuf_state *state;
 	struct tribuf_frames *frames;
 	struct tribuf_geometry *geometry;
-	void *slots_map;
+	void *slots_map;		/* also NULL if they lie in the descriptors */
 	size_t slots_length;
+	uint64_t slots_offset;		/* in the file */
 
 	/* tribuf_wait() */
 	struct news news;
@@ -129,6 +130,8 @@ int no_channel(const char *name);
 /* handle.c */
 size_t page_size(void);
 void *map_pages(const struct handle *h, size_t length, int protection, uint64_t offset);
+#define SMALL_SLOTS_OFFSET	(TRIBUF_PAGE_FRAMES * page_size() + \
+				 offsetof(struct tribuf_frames, desc[0].small))
 int check_layout(const struct tribuf_geometry *g);
 int check_geometry(const struct tribuf_geometry *shared, struct tribuf_geometry *checked);
 int take_geometry(struct handle *h);

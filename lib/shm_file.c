@@ -119,6 +119,7 @@ static int set_geometry(struct handle *h, const struct tribuf_options *o)
 	uint64_t page = page_size(), stride = (o->slot_size + page - 1) & -page;
 	uint32_t granule = o->granule ? o->granule : TRIBUF_GRANULE_DEFAULT;
 	uint64_t offset = TRIBUF_META_PAGES * page, bytes;
+	bool small = tribuf_slots_are_small(o->slot_size, granule);
 	int err;
 
 	if (stride < o->slot_size ||
@@ -129,11 +130,12 @@ static int set_geometry(struct handle *h, const struct tribuf_options *o)
 	if ((bytes - 1) / granule > UINT32_MAX)
 		return fail(EINVAL, "references of 32 bits do not reach over slots of %llu bytes by granules of %u: use a larger granule",
 			    (unsigned long long)o->slot_size, granule);
-	err = grow(h, offset, offset + bytes);
+	err = small ? 0 : grow(h, offset, offset + bytes);
 	if (err)
 		return err;
-	g->slot_stride = stride;
-	g->slots_offset = offset;
+	g->features = small ? TRIBUF_FEATURE_SMALL : 0;
+	g->slot_stride = small ? sizeof(struct tribuf_desc) : stride;
+	g->slots_offset = small ? SMALL_SLOTS_OFFSET : offset;
 	g->granule = granule;
 	__atomic_and_fetch(&g->state, ~TRIBUF_STATE_PENDING, __ATOMIC_RELAXED);
 	/* Last, for it says that the rest is there. Partner: take_geometry(). */
@@ -209,7 +211,8 @@ static int join_geometry(struct handle *h, const struct tribuf_options *o)
 	err = check_geometry(h->shm->geometry, &g);
 	if (err)
 		return err;
-	if (g.slots_offset != TRIBUF_META_PAGES * page_size())
+	if (!(g.features & TRIBUF_FEATURE_SMALL) &&
+	    g.slots_offset != TRIBUF_META_PAGES * page_size())
 		return fail(EPROTONOSUPPORT, "%s was laid out by another version of libtribuf: use one version on both sides",
 			    h->shm->path);
 	err = check_length(h, &g);

@@ -17,6 +17,12 @@ static uint64_t round_up(uint64_t bytes, uint64_t to)
 	return (bytes + to - 1) / to * to;
 }
 
+/* Small slots lie in the descriptors, and have no pages of their own. */
+static bool small(const struct handle *h)
+{
+	return !h->slots_map;
+}
+
 /* Bytes of a slot that are backed. */
 static size_t backed(const struct handle *h)
 {
@@ -47,8 +53,12 @@ int tribuf_window_size(struct tribuf *handle, struct tribuf_window *window)
 	if (err)
 		return err;
 	window->slots = (size_t)round_up(TRIBUF_META_PAGES * page_size(), WASM_PAGE);
-	window->bytes = (size_t)round_up(window->slots + (TRIBUF_SLOTS - 1) * h->t.slot_stride +
-					 backed(h), WASM_PAGE);
+	window->bytes = window->slots;
+	if (small(h))
+		window->slots = (size_t)h->slots_offset;
+	else
+		window->bytes += (size_t)round_up((TRIBUF_SLOTS - 1) * h->t.slot_stride +
+						  backed(h), WASM_PAGE);
 	return 0;
 }
 
@@ -84,13 +94,13 @@ static int map_metadata(const struct handle *h, unsigned char *address)
 /* Slot by slot, so that what lies between them stays the caller's memory. */
 static int map_slots_at(const struct handle *h, unsigned char *address)
 {
-	uint64_t offset = h->geometry->slots_offset;
 	uint32_t i;
 	int err;
 
 	for (i = 0; i < TRIBUF_SLOTS; i++) {
 		err = map_at(h, address + i * h->t.slot_stride, backed(h),
-			     h->role == TRIBUF_PRODUCER, offset + i * h->t.slot_stride);
+			     h->role == TRIBUF_PRODUCER,
+			     h->slots_offset + i * h->t.slot_stride);
 		if (err)
 			return err;
 	}
@@ -111,7 +121,7 @@ int tribuf_window_map(struct tribuf *handle, void *address, size_t room)
 		return fail(ENOSPC, "the channel's window needs %zu bytes, %zu are there",
 			    window.bytes, room);
 	err = map_metadata(h, address);
-	if (!err)
+	if (!err && !small(h))
 		err = map_slots_at(h, (unsigned char *)address + window.slots);
 	if (err)
 		tribuf_window_unmap(handle, address);

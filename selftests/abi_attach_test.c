@@ -477,16 +477,25 @@ TEST_F(attach, replace_mends_a_spoilt_word)
 	peer_close(&p);
 }
 
-/* Slot sizes at the edges of pages and of huge pages. */
+/* Slot sizes at the edges of small slots, of pages and of huge pages. */
 FIXTURE(size) {
 	struct peer p;
+	long pages;
 };
 
 FIXTURE_VARIANT(size) {
 	uint64_t slot_size;
+	uint32_t flags;
+	uint32_t granule;
+	bool small;
 };
 
-FIXTURE_VARIANT_ADD(size, one_byte) { .slot_size = 1 };
+FIXTURE_VARIANT_ADD(size, one_byte) { .slot_size = 1, .small = true };
+FIXTURE_VARIANT_ADD(size, small) { .slot_size = 16, .small = true };
+FIXTURE_VARIANT_ADD(size, small_by_large_steps) { .slot_size = 16, .granule = 128, .small = true };
+FIXTURE_VARIANT_ADD(size, small_by_larger_steps) { .slot_size = 16, .granule = 256 };
+FIXTURE_VARIANT_ADD(size, small_and_guarded) { .slot_size = 1, .flags = TRIBUF_GUARDED };
+FIXTURE_VARIANT_ADD(size, above_small) { .slot_size = 17 };
 FIXTURE_VARIANT_ADD(size, below_page) { .slot_size = 4095 };
 FIXTURE_VARIANT_ADD(size, page) { .slot_size = 4096 };
 FIXTURE_VARIANT_ADD(size, above_page) { .slot_size = 4097 };
@@ -495,8 +504,13 @@ FIXTURE_VARIANT_ADD(size, above_2_mib) { .slot_size = (2 << 20) + 1 };
 
 FIXTURE_SETUP(size)
 {
-	ASSERT_EQ(0, peer_open(&self->p, test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE,
-			       variant->slot_size));
+	struct tribuf_attach_args args = attach_args(test_name(), TRIBUF_PRODUCER,
+						     TRIBUF_CREATE | variant->flags,
+						     variant->slot_size);
+
+	args.granule = variant->granule;
+	self->pages = parameter("pages");
+	ASSERT_EQ(0, peer_attach(&self->p, &args));
 }
 
 FIXTURE_TEARDOWN(size)
@@ -513,14 +527,16 @@ TEST_F(size, is_what_was_asked_for_and_zeroed)
 	EXPECT_EQ(bytes, g->slot_size);
 	EXPECT_EQ(self->p.at.slot_stride, g->slot_stride);
 	EXPECT_EQ(self->p.at.slots_offset, g->slots_offset);
-	EXPECT_LE(page_align(bytes), g->slot_stride);
+	EXPECT_LE(variant->small ? sizeof(struct tribuf_desc) : page_align(bytes), g->slot_stride);
 	EXPECT_EQ(TRIBUF_MAGIC, g->magic);
 	EXPECT_EQ(TRIBUF_LAYOUT_VERSION, g->layout);
 	EXPECT_EQ(TRIBUF_BYTE_ORDER, g->byte_order);
-	EXPECT_EQ(0, g->features);
+	EXPECT_EQ(variant->small ? TRIBUF_FEATURE_SMALL : 0, g->features);
 	EXPECT_EQ(self->p.at.channel, g->channel);
 	EXPECT_EQ(TRIBUF_SLOTS, g->slots);
 	EXPECT_EQ(page_size(), g->page_size);
+	if (variant->flags & TRIBUF_GUARDED)	/* not all of them are there at once */
+		return;
 	for (uint32_t slot = 0; slot < TRIBUF_SLOTS; slot++) {
 		EXPECT_EQ(0, slot_of(&self->p, slot)[0]);
 		EXPECT_EQ(0, slot_of(&self->p, slot)[bytes - 1]);
@@ -530,6 +546,43 @@ TEST_F(size, is_what_was_asked_for_and_zeroed)
 		EXPECT_EQ(slot + 1, slot_of(&self->p, slot)[bytes - 1]);
 	EXPECT_EQ(0, kernel_publish(self->p.fd, bytes, NULL));
 	EXPECT_EQ(-EMSGSIZE, kernel_publish(self->p.fd, bytes + 1, NULL));
+}
+
+/* Small slots take no memory beside that of the metadata, and cannot be mapped apart. */
+TEST_F(size, has_pages_of_its_own_unless_small)
+{
+	uint64_t pages = page_align(variant->slot_size) / page_size();
+	off_t offset = variant->small ? page_offset(TRIBUF_META_PAGES)
+				      : (off_t)self->p.at.slots_offset;
+	void *slots = map(self->p.fd, offset, page_size(), PROT_READ);
+
+	EXPECT_EQ(variant->small, !slots);
+	EXPECT_EQ(self->pages + TRIBUF_META_PAGES + (variant->small ? 0 : TRIBUF_SLOTS * pages),
+		  parameter("pages"));
+	if (slots)
+		munmap(slots, page_size());
+	else
+		EXPECT_EQ(EINVAL, errno);
+}
+
+/* COPY finds it where it is, and ends where it ends. */
+TEST_F(size, is_copied_to_its_last_byte)
+{
+	uint64_t bytes = variant->slot_size;
+	unsigned char copy[2] = { 0 };
+	uint32_t slot, generation;
+	struct peer c;
+
+	ASSERT_EQ(0, peer_open(&c, test_name(), TRIBUF_CONSUMER, variant->flags, 0));
+	slot = tribuf_word_back(word_of(&self->p));
+	slot_of(&self->p, slot)[bytes - 1] = 0x5a;
+	ASSERT_EQ(0, kernel_publish(self->p.fd, bytes, NULL));
+	generation = desc_of(&c, slot)->generation;
+	EXPECT_EQ(0, kernel_copy(c.fd, slot, generation, bytes - 1, copy, 1));
+	EXPECT_EQ(0x5a, copy[0]);
+	EXPECT_EQ(-EINVAL, kernel_copy(c.fd, slot, generation, bytes - 1, copy, 2));
+	EXPECT_EQ(-EINVAL, kernel_copy(c.fd, slot, generation, bytes, copy, 1));
+	peer_close(&c);
 }
 
 TEST_HARNESS_MAIN

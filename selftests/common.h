@@ -362,7 +362,7 @@ struct peer {
 	struct tribuf_frames *frames;
 	struct tribuf_geometry *geometry;
 	unsigned char *slots;
-	size_t slots_bytes;
+	size_t slots_bytes;			/* 0: small, in @frames */
 	uint64_t seq;				/* producer: of its last frame */
 };
 
@@ -416,6 +416,10 @@ helper int peer_map(struct peer *p)
 		return -errno;
 	if (guarded && !peers)		/* copies */
 		return 0;
+	if (p->geometry->features & TRIBUF_FEATURE_SMALL) {
+		p->slots = (unsigned char *)p->frames + p->at.slots_offset % page_size();
+		return 0;
+	}
 	p->slots_bytes = slots_length(&p->at);
 	p->slots = map(p->fd, (off_t)p->at.slots_offset, p->slots_bytes, data);
 	return p->slots ? 0 : -errno;
@@ -424,7 +428,7 @@ helper int peer_map(struct peer *p)
 /* Unmap and close; what was unmapped or closed by the case is left alone. */
 helper void peer_close(struct peer *p)
 {
-	if (p->slots)
+	if (p->slots_bytes)
 		munmap(p->slots, p->slots_bytes);
 	if (p->frames)
 		munmap(p->frames, page_size());

@@ -191,7 +191,8 @@ TEST_F(shm, geometry_that_makes_no_sense_is_refused)
 	REFUSED(EPROTONOSUPPORT, magic, 0);
 	REFUSED(EPROTONOSUPPORT, byte_order, ~good.byte_order);
 	REFUSED(EPROTONOSUPPORT, layout, good.layout + 1);
-	REFUSED(EPROTONOSUPPORT, features, 1);
+	REFUSED(EPROTONOSUPPORT, features, TRIBUF_FEATURES + 1);
+	REFUSED(EPROTO, features, TRIBUF_FEATURE_SMALL);
 	REFUSED(EPROTONOSUPPORT, page_size, 2 * good.page_size);
 	REFUSED(EPROTO, slots, 4);
 	REFUSED(EPROTO, granule, 0);
@@ -205,6 +206,28 @@ TEST_F(shm, geometry_that_makes_no_sense_is_refused)
 	REFUSED(EPROTO, slots_offset, page_size());
 	REFUSED(EPROTO, slots_offset, 1ull << 63);
 	REFUSED(EPROTONOSUPPORT, slots_offset, good.slots_offset + page_size());
+	EXPECT_EQ(0, try(self->name, TRIBUF_CONSUMER, 0, 0));
+	munmap(pages, TRIBUF_META_PAGES * page_size());
+}
+
+/* And of slots that lie in their descriptors. */
+TEST_F(shm, geometry_of_small_slots_that_makes_no_sense_is_refused)
+{
+	struct tribuf_geometry *g, good;
+	unsigned char *pages;
+
+	ASSERT_EQ(0, open_as(&self->t, self->name, TRIBUF_PRODUCER, TRIBUF_CREATE, 8));
+	pages = pages_of(self->path);
+	ASSERT_NE(NULL, pages);
+	g = (struct tribuf_geometry *)(pages + TRIBUF_PAGE_GEOMETRY * page_size());
+	good = *g;
+	ASSERT_EQ(TRIBUF_FEATURE_SMALL, good.features);
+	REFUSED(EPROTO, features, 0);
+	REFUSED(EPROTO, slot_size, TRIBUF_SMALL_BYTES + 1);
+	REFUSED(EPROTO, granule, 2 * sizeof(struct tribuf_desc));
+	REFUSED(EPROTO, slot_stride, page_size());
+	REFUSED(EPROTO, slots_offset, good.slots_offset + 1);
+	REFUSED(EPROTO, slots_offset, TRIBUF_META_PAGES * page_size());
 	EXPECT_EQ(0, try(self->name, TRIBUF_CONSUMER, 0, 0));
 	munmap(pages, TRIBUF_META_PAGES * page_size());
 }

@@ -392,6 +392,50 @@ TEST_F(lib, frame_arrives_with_all_that_belongs_to_it)
 	EXPECT_EQ(tribuf_generation_publish(sent.generation), got.generation);
 }
 
+/* Of channels whose slots lie in the descriptors: all that others have. */
+TEST_F(lib, small_frames_arrive_with_all_that_belongs_to_them)
+{
+	struct tribuf_frame sent, got = { 0 }, seen;
+	struct tribuf_gen_index reference;
+	unsigned char copy[TRIBUF_SMALL_BYTES];
+	struct tribuf *p, *c, *o;
+	void *pointer;
+	char name[TRIBUF_NAME_SIZE + 8];
+
+	snprintf(name, sizeof(name), "%s.small", self->name);
+	ASSERT_EQ(0, tribuf_open_producer(&p, name, TRIBUF_SMALL_BYTES));
+	ASSERT_EQ(0, tribuf_open_consumer(&c, name));
+	ASSERT_EQ(0, open_as(&o, name, TRIBUF_OBSERVER, 0, 0));
+	for (unsigned int i = 1; i <= 2 * TRIBUF_SLOTS; i++) {
+		ASSERT_EQ(0, tribuf_begin(p, &sent));
+		EXPECT_EQ(TRIBUF_SMALL_BYTES, sent.bytes);
+		EXPECT_EQ(0, (uintptr_t)sent.data % TRIBUF_SMALL_BYTES);
+		memset(sent.data, (int)i, TRIBUF_SMALL_BYTES);
+		memset(sent.user, ~(int)i, TRIBUF_USER_BYTES);
+		ASSERT_EQ(0, tribuf_publish(p, &sent));
+		ASSERT_EQ(1, tribuf_acquire(c, &got));
+		EXPECT_EQ(i, got.seq);
+		EXPECT_EQ(TRIBUF_SMALL_BYTES, got.bytes);
+		memset(copy, (int)i, sizeof(copy));
+		EXPECT_EQ(0, memcmp(copy, got.data, TRIBUF_SMALL_BYTES));
+		EXPECT_EQ((uint8_t)~i, ((uint8_t *)got.user)[0]);
+		EXPECT_EQ((uint8_t)~i, ((uint8_t *)got.user)[TRIBUF_USER_BYTES - 1]);
+		ASSERT_EQ(0, tribuf_ref(c, (unsigned char *)got.data + 8, &reference));
+		EXPECT_EQ(0, tribuf_deref(c, reference, 8, &pointer));
+		EXPECT_EQ((unsigned char *)got.data + 8, pointer);
+		EXPECT_EQ(-EINVAL, tribuf_deref(c, reference, 9, &pointer));
+		memset(copy, 0, sizeof(copy));
+		EXPECT_EQ(0, tribuf_copy(o, reference, copy, 8));
+		EXPECT_EQ(i, copy[7]);
+		EXPECT_EQ(-EINVAL, tribuf_copy(o, reference, copy, 9));
+		EXPECT_EQ(1, tribuf_snapshot(o, &seen, copy, sizeof(copy)));
+		EXPECT_EQ(0, memcmp(copy, got.data, TRIBUF_SMALL_BYTES));
+	}
+	tribuf_close(o);
+	tribuf_close(c);
+	tribuf_close(p);
+}
+
 TEST_F(lib, acquire_without_a_new_frame_leaves_everything)
 {
 	struct tribuf_frame first, untouched = { .seq = 77 };

@@ -80,6 +80,30 @@ TEST_F(lib_window, shows_the_same_pages)
 	EXPECT_EQ(0, memcmp(taken.data, slot, SLOT));
 }
 
+TEST_F(lib_window, shows_small_slots_where_they_are)
+{
+	struct tribuf_window window;
+	char name[TRIBUF_NAME_SIZE + 8];
+	struct tribuf_frame frame, taken;
+	struct tribuf *p, *c;
+
+	snprintf(name, sizeof(name), "%s.small", self->name);
+	ASSERT_EQ(0, tribuf_open_producer(&p, name, 8));
+	ASSERT_EQ(0, tribuf_open_consumer(&c, name));
+	ASSERT_EQ(0, tribuf_window_size(p, &window));
+	EXPECT_GT(self->window.bytes, window.bytes);
+	ASSERT_EQ(0, tribuf_window_map(p, self->room, window.bytes));
+	ASSERT_EQ(0, tribuf_begin(p, &frame));
+	memset(self->room + window.slots + frame.slot * p->slot_stride, 0x5a, 8);
+	EXPECT_EQ(0x5a, ((unsigned char *)frame.data)[7]);
+	ASSERT_EQ(0, tribuf_publish(p, &frame));
+	ASSERT_EQ(1, tribuf_acquire(c, &taken));
+	EXPECT_EQ(0x5a, ((unsigned char *)taken.data)[7]);
+	EXPECT_EQ(0, tribuf_window_unmap(p, self->room));
+	tribuf_close(c);
+	tribuf_close(p);
+}
+
 TEST_F(lib_window, swaps_there_are_seen_by_peers_and_resumed_by_the_handle)
 {
 	struct tribuf_frame frame;

@@ -2,6 +2,7 @@
 /*
  * The party of the comparison that the others are compared with: see party.h. On shm,
  * or on the device with BACKEND=device. CHANNELS=N opens so many beside, and keeps them.
+ * SLOT=BYTES: slots of more bytes than the frames have.
  */
 #include "party.h"
 
@@ -84,9 +85,9 @@ static void share_mapping(struct tribuf *ends[2])
 
 static void open_ways(const char *name, bool first, uint64_t bytes)
 {
-	const char *count = getenv("CHANNELS");
+	const char *count = getenv("CHANNELS"), *larger = getenv("SLOT");
 
-	slot = bytes < 4096 ? 4096 : bytes;
+	slot = larger ? (uint64_t)atoll(larger) : bytes;
 	producer = attach(name, first ? "there" : "back", TRIBUF_PRODUCER);
 	consumer = attach(name, first ? "back" : "there", TRIBUF_CONSUMER);
 	if (count)

@@ -37,6 +37,7 @@
 #define TRIBUF_DESC_MAX		8	/* descriptors that page 1 has room for */
 #define TRIBUF_NAME_SIZE	64	/* bytes of a name, with its NUL */
 #define TRIBUF_USER_BYTES	64	/* a frame's own bytes in its descriptor */
+#define TRIBUF_SMALL_BYTES	16	/* the largest slot that lies in its descriptor */
 #define TRIBUF_FORMAT_BYTES	1024	/* capacity of the format area */
 #define TRIBUF_GRANULE_DEFAULT	8	/* bytes per step of a reference's index */
 #define TRIBUF_GRANULE_MAX	4096
@@ -197,10 +198,10 @@ static __inline__ __u32 tribuf_generation_takeover(__u32 generation)
  * slots, at @slots_offset      rw        r         r
  * ============================ ========= ========= =========
  *
- * Keepers map page 2 alone. A page is as large as the kernel's: page N starts
- * at N * sysconf(_SC_PAGESIZE). On a guarded channel page 0 is read-only to
- * all, page 1 too, and the slots answer only to their owner of the moment: a
- * touch of another one is SIGBUS. Observers cannot map them.
+ * Small slots lie in page 1, see below. Keepers map page 2 alone. A page is as
+ * large as the kernel's: page N starts at N * sysconf(_SC_PAGESIZE). On a guarded
+ * channel page 0 is read-only to all, page 1 too, and the slots answer only to their
+ * owner of the moment: a touch of another one is SIGBUS. Observers cannot map them.
  *
  * mmap() errors: EINVAL (MAP_PRIVATE, or not within one region), EACCES (the role
  * may not read or write there, or PROT_EXEC), EAGAIN (all but page 2 while PENDING),
@@ -232,6 +233,7 @@ struct tribuf_state {
  * @cookie: the user's own
  * @format: version of the format area that the frame was made under
  * @reserved: zero
+ * @small: the slot, if it is a small one, see DOC: Small slots
  * @user: the user's own
  *
  * Two cache lines: what the library reads for each frame is in the first.
@@ -244,9 +246,26 @@ struct tribuf_desc {
 	__aligned_u64 timestamp;
 	__aligned_u64 cookie;
 	__u32 format;
-	__u32 reserved[5];
+	__u32 reserved;
+	__u8 small[TRIBUF_SMALL_BYTES];
 	__u8 user[TRIBUF_USER_BYTES];
 };
+
+/**
+ * DOC: Small slots
+ *
+ * A frame takes two cache lines from producer to consumer, its descriptor's and its
+ * own. Slots of at most TRIBUF_SMALL_BYTES save the second: they lie in @small of
+ * their descriptors, unless the channel is guarded, or its references go by steps
+ * larger than a descriptor. The geometry says so (TRIBUF_FEATURE_SMALL), and has
+ * @slots_offset and @slot_stride as always; but there are no slots to map beside
+ * page 1, and none that the kernel could replace where a producer died whose device
+ * still writes to them.
+ */
+static __inline__ int tribuf_slots_are_small(__u64 slot_size, __u32 granule)
+{
+	return slot_size <= TRIBUF_SMALL_BYTES && granule <= sizeof(struct tribuf_desc);
+}
 
 /**
  * struct tribuf_format - how to read the frames (caps, width, height, ...)
@@ -285,17 +304,22 @@ struct tribuf_frames {
 #define TRIBUF_STATE_HAD_PRODUCER (1u << 5)	/* one was, now or before */
 #define TRIBUF_STATE_HAD_CONSUMER (1u << 6)
 
+/* tribuf_geometry.features */
+#define TRIBUF_FEATURE_SMALL	(1u << 0)	/* the slots lie in the descriptors */
+#define TRIBUF_FEATURES		TRIBUF_FEATURE_SMALL	/* those that this header knows */
+
 /**
  * struct tribuf_geometry - page 2, written by the kernel, read-only to all
  * @magic: TRIBUF_MAGIC
  * @layout: TRIBUF_LAYOUT_VERSION
  * @byte_order: TRIBUF_BYTE_ORDER in the writer's order
- * @features: layout features that the frame path must know; none so far
+ * @features: TRIBUF_FEATURE_*: what the frame path must know of the layout
  * @channel: id of the channel, unique until the module is unloaded
  * @slot_size: bytes of a slot that a frame may use; 0 while PENDING
  * @slot_stride: bytes from one slot's first byte to the next one's. The bytes
  *	between the page that ends a slot and the next slot are not backed.
- * @slots_offset: mmap offset of slot 0, a multiple of the slots' alignment
+ * @slots_offset: mmap offset of slot 0, a multiple of the slots' alignment; of
+ *	small slots the place of the first in the file
  * @slots: number of slots, 3
  * @granule: bytes per step of a reference's index, a power of two
  * @page_size: bytes of a page
@@ -748,6 +772,7 @@ TRIBUF_ABI_AT(tribuf_desc, timestamp, 24);
 TRIBUF_ABI_AT(tribuf_desc, cookie, 32);
 TRIBUF_ABI_AT(tribuf_desc, format, 40);
 TRIBUF_ABI_AT(tribuf_desc, reserved, 44);
+TRIBUF_ABI_AT(tribuf_desc, small, 48);
 TRIBUF_ABI_AT(tribuf_desc, user, 64);
 
 TRIBUF_ABI(sizeof(struct tribuf_format) == 64 + TRIBUF_FORMAT_BYTES);

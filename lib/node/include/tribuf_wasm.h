@@ -66,11 +66,13 @@ static inline int tribuf_wasm_open(struct tribuf *t, void *window, uint32_t role
 	struct tribuf_frames *frames;
 	uint32_t word, slots;
 
-	if (!g || g->layout != TRIBUF_LAYOUT_VERSION || g->features)
+	if (!g || g->layout != TRIBUF_LAYOUT_VERSION || g->features & ~TRIBUF_FEATURES)
 		return -EPROTONOSUPPORT;
 	if (role != TRIBUF_PRODUCER && role != TRIBUF_CONSUMER)
 		return -EINVAL;
 	slots = (TRIBUF_META_PAGES * g->page_size + TRIBUF_WASM_PAGE - 1) & -TRIBUF_WASM_PAGE;
+	if (g->features & TRIBUF_FEATURE_SMALL)
+		slots = (uint32_t)g->slots_offset;
 	frames = (void *)((unsigned char *)window + TRIBUF_PAGE_FRAMES * g->page_size);
 	t->word = &((struct tribuf_state *)window)->word;
 	t->desc = frames->desc;

@@ -226,6 +226,27 @@ test('a module publishes and acquires on its own', { skip: noWasm }, t => {
 	Atomics.store(consumer.word, 0, 0b100100);
 });
 
+// Slots that lie in their descriptors.
+test('small frames pass by the channel, Swap and a module alike', { skip: noWasm }, t => {
+	const { producer, consumer } = pair(t, 16);
+	const bytes = i => Uint8Array.of(i, ...Array(14).fill(0), ~i);
+	const draft = producer.begin();
+	draft.view().set(bytes(1));
+	draft.publish(16);
+	const frame = consumer.acquire();
+	assert.deepEqual(new Uint8Array(frame.view()), bytes(1));
+	assert.deepEqual(new Uint8Array(frame.copy()), bytes(1));
+	const reader = instantiate(consumer, 'consumer'), swap = new Swap(producer.window());
+	swap.begin().set(bytes(2));
+	swap.publish(16);
+	assert.equal(reader.exports.acquire(), 2);
+	assert.equal(instantiate(producer, 'producer').exports.publish(8), 0);
+	const { data, seq } = new Swap(consumer.window()).acquire();
+	assert.deepEqual([seq, new Uint32Array(data.buffer, data.byteOffset, 1)[0]], [3, 3]);
+	producer.publish(bytes(4));
+	assert.deepEqual(new Uint8Array(consumer.acquire().view()), bytes(4));
+});
+
 test('a module that is mounted nowhere is told so', { skip: noWasm }, t => {
 	const { producer } = pair(t);
 	const { exports } = instantiate(producer, 'producer');
