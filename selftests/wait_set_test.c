@@ -281,7 +281,8 @@ TEST_F(set, closing_a_handle_takes_it_out)
 
 	ASSERT_EQ(0, open_as(&alone, test_name(), TRIBUF_CONSUMER, TRIBUF_CREATE, SLOT));
 	ASSERT_EQ(0, tribuf_set_add(self->set, alone, TRIBUF_READY, NULL));
-	EXPECT_EQ(0, tribuf_set_wait(self->set, self->ready, FEW, NS_PER_MS));
+	/* Long enough to sleep in any case: only then is there a request to take back. */
+	EXPECT_EQ(0, tribuf_set_wait(self->set, self->ready, FEW, 50 * NS_PER_MS));
 	tribuf_close(alone);
 	EXPECT_TRUE(eventually(LONG, channel_is_gone(test_name())));
 	EXPECT_EQ(0, tribuf_set_wait(self->set, self->ready, FEW, NS_PER_MS));
