@@ -275,19 +275,25 @@ TEST_F(frames, a_frame_that_is_recycled_while_it_is_copied)
 	unsigned char *to = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 				 -1, 0);
 	struct tribuf_publish_args frame;
+	struct peer p, c;
+	char name[TRIBUF_NAME_SIZE + 8];
 	int err;
 
-	ASSERT_EQ(SLOT, bytes);
-	pattern_fill(slot_of(&self->p, 0), 1, SLOT);
-	ASSERT_EQ(0, kernel_publish(self->p.fd, SLOT, &frame));
-	self->p.seq = 1;
-	err = copy_with_a_fault(&self->c, NULL, to, &frame);
+	snprintf(name, sizeof(name), "%s.pages", test_name());
+	ASSERT_EQ(0, peer_open(&p, name, TRIBUF_PRODUCER, TRIBUF_CREATE, bytes));
+	ASSERT_EQ(0, peer_open(&c, name, TRIBUF_CONSUMER, 0, 0));
+	pattern_fill(slot_of(&p, 0), 1, bytes);
+	ASSERT_EQ(0, kernel_publish(p.fd, bytes, &frame));
+	p.seq = 1;
+	err = copy_with_a_fault(&c, NULL, to, &frame);
 	if (err == -ENOSYS)
 		SKIP(return, "no userfaultfd here");
 	EXPECT_EQ(0, err);
-	EXPECT_TRUE(pattern_holds(to, 1, SLOT));
+	EXPECT_TRUE(pattern_holds(to, 1, bytes));
 	ASSERT_EQ(0, madvise(to, bytes, MADV_DONTNEED));
-	EXPECT_EQ(-ESTALE, copy_with_a_fault(&self->c, &self->p, to, &frame));
+	EXPECT_EQ(-ESTALE, copy_with_a_fault(&c, &p, to, &frame));
+	peer_close(&c);
+	peer_close(&p);
 }
 
 /* ---- a consumer that is stopped ---- */

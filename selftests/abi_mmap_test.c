@@ -225,7 +225,7 @@ FIXTURE(mapped) {
 
 FIXTURE_SETUP(mapped)
 {
-	self->keeper = join(test_name(), TRIBUF_KEEPER, TRIBUF_CREATE, 3 * 4096 - 100);
+	self->keeper = join(test_name(), TRIBUF_KEEPER, TRIBUF_CREATE, 3 * page_size() - 100);
 	ASSERT_LE(0, self->keeper);
 	ASSERT_EQ(0, peer_open(&self->p, test_name(), TRIBUF_PRODUCER, TRIBUF_OWNED, 0));
 	ASSERT_EQ(0, peer_open(&self->c, test_name(), TRIBUF_CONSUMER, TRIBUF_OWNED, 0));

@@ -61,8 +61,8 @@ static int ordinary_open(ground *g, uint64_t slot_size)
 	struct peer *p = &g->p, *c = &g->c;
 
 	p->at.slot_size = slot_size;
-	p->at.slot_stride = slot_size;
-	p->slots_bytes = TRIBUF_SLOTS * slot_size;
+	p->at.slot_stride = page_align(slot_size);
+	p->slots_bytes = TRIBUF_SLOTS * p->at.slot_stride;
 	*c = *p;
 	p->fd = memfd_create("ordinary", MFD_CLOEXEC);
 	if (p->fd < 0 || ftruncate(p->fd, (off_t)p->slots_bytes))

@@ -135,6 +135,13 @@ native_kbuild() { # DIR PACKAGE
 	(unset APT_CONFIG; fetch "$1" "$2")
 }
 
+# What is the same for all kernels of that machine.
+make_machine() { # NAME DIR
+	make_root "$2/root"
+	make_sysroot "$2"
+	echo "$(field "$1" 5) $(field "$1" 6)" >"$2/machine"
+}
+
 make_foreign() { # NAME DIR PACKAGE VERSION
 	local dir=$2 release headers kbuild
 	tools/setup "$(field "$1" 5)"
@@ -145,14 +152,12 @@ make_foreign() { # NAME DIR PACKAGE VERSION
 	say "downloading Linux $release with its headers, and programs for its machine (about 150 MB)"
 	# shellcheck disable=SC2046  # one word per package
 	fetch "$dir" "linux-image-$release" "$headers" $(depends "$headers" '^linux-headers-.*-common')
-	make_root "$dir/root"
-	make_sysroot "$dir"
+	make_machine "$1" "$dir"
 	native_kbuild "$dir" "$kbuild"
 	relocate_headers "$dir" "$release"
 	mv "$dir/boot/vmlinuz-$release" "$dir/vmlinux"
 	rm -rf "${dir:?}"/{boot,usr/share} "$dir"/lib/modules/*/{build,source}
 	depmod -b "$dir" "$release"
 	make_initrd "$dir" "$release" "$dir/root/bin/busybox"
-	echo "$(field "$1" 5) $(field "$1" 6)" >"$dir/machine"
 	echo "$release" >"$dir/release"
 }
