@@ -505,7 +505,7 @@ TRIBUF_ALWAYS_INLINE uint32_t tribuf_rung(uint32_t word)
 
 /*
  * Internal: fetch the word's line to write to, while a frame is being made: publish
- * would wait for it. Saves 4 % of one way between two that spin, where a line takes
+ * would wait for it. Saves 2 % of one way between two that spin, where a line takes
  * 30 ns. A hint; for x86 compilers make one to read of it, unless they know the CPU.
  */
 TRIBUF_ALWAYS_INLINE void tribuf_claim_word(const uint32_t *word)
