@@ -71,12 +71,11 @@ static inline int tribuf_wasm_open(struct tribuf *t, void *window, uint32_t role
 	if (role != TRIBUF_PRODUCER && role != TRIBUF_CONSUMER)
 		return -EINVAL;
 	slots = (TRIBUF_META_PAGES * g->page_size + TRIBUF_WASM_PAGE - 1) & -TRIBUF_WASM_PAGE;
-	if (g->features & TRIBUF_FEATURE_SMALL)
-		slots = (uint32_t)g->slots_offset;
 	frames = (void *)((unsigned char *)window + TRIBUF_PAGE_FRAMES * g->page_size);
 	t->word = &((struct tribuf_state *)window)->word;
 	t->desc = frames->desc;
-	t->slots = (unsigned char *)window + slots;
+	t->slots = g->features & TRIBUF_FEATURE_SMALL ? frames->desc[0].small
+						     : (unsigned char *)window + slots;
 	t->slot_stride = g->slot_stride;
 	t->slot_size = g->slot_size;
 	t->granule_shift = (uint32_t)__builtin_ctz(g->granule);
