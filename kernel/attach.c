@@ -60,6 +60,12 @@ static int tribuf_check_name(struct tribuf_attach_args *args)
 	return tribuf_name_valid(args->name) ? 0 : -EINVAL;
 }
 
+/* What a channel that this makes has. */
+static u32 tribuf_granule(const struct tribuf_attach_args *args)
+{
+	return args->granule ?: TRIBUF_GRANULE_DEFAULT;
+}
+
 /* Do the flags go together, and with the role? */
 static bool tribuf_flags_valid(const struct tribuf_attach_args *args)
 {
@@ -300,7 +306,7 @@ static int tribuf_join_locked(struct tribuf_join *join, struct tribuf_channel *c
 		tribuf_channel_set_guarded(channel);
 	if (channel->geometry->state & TRIBUF_STATE_PENDING && join->slots) {
 		tribuf_channel_set_geometry(channel, join->slots, args->slot_size,
-					    args->granule ?: TRIBUF_GRANULE_DEFAULT);
+					    tribuf_granule(args));
 		join->slots = NULL;
 	}
 	/* Another thread may use the handle, or end it, as soon as it has its channel. */
@@ -415,7 +421,7 @@ static int tribuf_bring(struct tribuf_join *join)
 		const struct tribuf_attach_args *args = join->args;
 		struct tribuf_slots *slots;
 
-		slots = tribuf_slots_alloc(args->slot_size, args->granule ?: TRIBUF_GRANULE_DEFAULT,
+		slots = tribuf_slots_alloc(args->slot_size, tribuf_granule(args),
 					   args->flags & TRIBUF_GUARDED);
 		if (IS_ERR(slots))
 			return PTR_ERR(slots);

@@ -119,7 +119,7 @@ static int set_geometry(struct handle *h, const struct tribuf_options *o)
 	uint64_t page = page_size(), stride = (o->slot_size + page - 1) & -page;
 	uint32_t granule = o->granule ? o->granule : TRIBUF_GRANULE_DEFAULT;
 	uint64_t offset = TRIBUF_META_PAGES * page, bytes;
-	bool small = tribuf_slots_are_small(o->slot_size, granule);
+	uint32_t features = 0;
 	int err;
 
 	if (stride < o->slot_size ||
@@ -130,12 +130,18 @@ static int set_geometry(struct handle *h, const struct tribuf_options *o)
 	if ((bytes - 1) / granule > UINT32_MAX)
 		return fail(EINVAL, "references of 32 bits do not reach over slots of %llu bytes by granules of %u: use a larger granule",
 			    (unsigned long long)o->slot_size, granule);
-	err = small ? 0 : grow(h, offset, offset + bytes);
-	if (err)
-		return err;
-	g->features = small ? TRIBUF_FEATURE_SMALL : 0;
-	g->slot_stride = small ? sizeof(struct tribuf_desc) : stride;
-	g->slots_offset = small ? SMALL_SLOTS_OFFSET : offset;
+	if (tribuf_slots_are_small(o->slot_size, granule)) {
+		features = TRIBUF_FEATURE_SMALL;
+		stride = sizeof(struct tribuf_desc);
+		offset = SMALL_SLOTS_OFFSET;
+	} else {
+		err = grow(h, offset, offset + bytes);
+		if (err)
+			return err;
+	}
+	g->features = features;
+	g->slot_stride = stride;
+	g->slots_offset = offset;
 	g->granule = granule;
 	__atomic_and_fetch(&g->state, ~TRIBUF_STATE_PENDING, __ATOMIC_RELAXED);
 	/* Last, for it says that the rest is there. Partner: take_geometry(). */
