@@ -961,19 +961,17 @@ FIXTURE_TEARDOWN(cgroup)
 	EXPECT_TRUE(eventually(5000, !rmdir(GROUP)));
 }
 
-/* A number from a file of the group; with @key the one behind it. */
-static long in_group(const char *file, const char *key)
+/* How often the group met @event of its memory's, or -1. */
+static long events_of_memory(const char *event)
 {
-	char path[128], text[512] = "", *at;
-	int fd;
+	int fd = open(GROUP "/memory.events", O_RDONLY | O_CLOEXEC);
+	char text[512] = "", *at;
 
-	snprintf(path, sizeof(path), GROUP "/%s", file);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
 		text[0] = 0;
 	close(fd);
-	at = key ? strstr(text, key) : text;
-	return at ? atol(at + (key ? strlen(key) : 0)) : -1;
+	at = strstr(text, event);
+	return at ? atol(at + strlen(event)) : -1;
 }
 
 /* Memory is charged to the cgroup of the creator, whoever uses it, until it goes. */
@@ -997,14 +995,14 @@ TEST_F(cgroup, creator_is_charged)
 		pause();
 	});
 	ASSERT_EQ(1, read(told[0], &byte, 1));
-	before = in_group("memory.current", NULL);
+	before = read_number(GROUP "/memory.current");
 	ASSERT_EQ(1, write(go[1], "x", 1));
 	ASSERT_EQ(1, read(told[0], &byte, 1));
-	during = in_group("memory.current", NULL);
+	during = read_number(GROUP "/memory.current");
 	EXPECT_LE(3 * slot, during - before);
 	EXPECT_GT(4 * slot, during - before);
 	slay(child);
-	EXPECT_TRUE(eventually(5000, in_group("memory.current", NULL) < 2 * slot));
+	EXPECT_TRUE(eventually(5000, read_number(GROUP "/memory.current") < 2 * slot));
 }
 
 /* A cgroup at its limit gets ENOMEM; nobody is killed, nothing is left. */
@@ -1038,7 +1036,7 @@ TEST_F(cgroup, limit_is_an_error_and_no_kill)
 		for (int i = 0; i < 50; i++)
 			child_gets(-ENOMEM, join(NULL, TRIBUF_PRODUCER, flags, 1 << 20));
 	);
-	EXPECT_EQ(0, in_group("memory.events", "oom_kill "));
+	EXPECT_EQ(0, events_of_memory("oom_kill "));
 	EXPECT_EQ(0, waitpid(bystander, NULL, WNOHANG));
 	slay(bystander);
 }

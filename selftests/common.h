@@ -331,7 +331,6 @@ helper int polled(int fd, int events, int ms)
 	return ms > 0 && now() - began >= (uint64_t)ms * NS_PER_MS ? 0 : p.revents;
 }
 
-/* A number that the module shows: channels, handles, pages or a limit; else -1. */
 /* The number that a file of the kernel's holds, or -1. */
 helper long read_number(const char *path)
 {
@@ -345,6 +344,7 @@ helper long read_number(const char *path)
 	return text[0] ? atol(text) : -1;
 }
 
+/* A number that the module shows: channels, handles, pages or a limit; else -1. */
 helper long parameter(const char *name)
 {
 	char path[128];

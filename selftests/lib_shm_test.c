@@ -172,6 +172,14 @@ static unsigned char *pages_of(const char *path)
 	return pages == MAP_FAILED ? NULL : pages;
 }
 
+/* With that in one field of the geometry at @g, which is @good. */
+#define REFUSED(error, field, value) do {					\
+	g->field = value;							\
+	EXPECT_EQ(-(error), try(self->name, TRIBUF_CONSUMER, 0, 0))		\
+		TH_LOG("%s", #field);						\
+	*g = good;								\
+} while (0)
+
 TEST_F(shm, geometry_that_makes_no_sense_is_refused)
 {
 	struct tribuf_geometry *g, good;
@@ -182,12 +190,6 @@ TEST_F(shm, geometry_that_makes_no_sense_is_refused)
 	ASSERT_NE(NULL, pages);
 	g = (struct tribuf_geometry *)(pages + TRIBUF_PAGE_GEOMETRY * page_size());
 	good = *g;
-#define REFUSED(error, field, value) do {					\
-	g->field = value;							\
-	EXPECT_EQ(-(error), try(self->name, TRIBUF_CONSUMER, 0, 0))		\
-		TH_LOG("%s", #field);						\
-	*g = good;								\
-} while (0)
 	REFUSED(EPROTONOSUPPORT, magic, 0);
 	REFUSED(EPROTONOSUPPORT, byte_order, ~good.byte_order);
 	REFUSED(EPROTONOSUPPORT, layout, good.layout + 1);
