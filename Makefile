@@ -90,7 +90,7 @@ clean:
 	find build -mindepth 1 -maxdepth 1 ! -name kernels ! -name kvm -exec rm -rf {} + 2>/dev/null || true
 
 check:           ; @tools/setup check && selftests/check
-check-all:       ; @tools/setup check && selftests/check all
+check-all:       ; @tools/setup check-all && selftests/check all
 demo:            ; @tools/setup demo && tools/demo
 soak:            ; @tools/setup check && selftests/soak $(ARGS)
 bench: lib       ; @tools/setup bench || true; selftests/bench/run $(ARGS)
