@@ -329,7 +329,7 @@ static int shm_observe(struct handle *h, struct tribuf_acquired *told)
 	uint32_t word, generation;
 	int tries;
 
-	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+	for (tries = 0; tries < TRIBUF_USER_TRIES; tries++) {
 		word = __atomic_load_n(&h->state->word, __ATOMIC_ACQUIRE);
 		if (!tribuf_word_valid(word))
 			return word_spoilt(word);

@@ -294,7 +294,7 @@ static int take_over(struct handle *h, const struct tribuf_options *o)
 	}
 	if (h->role != TRIBUF_CONSUMER || !(o->flags & TRIBUF_LATEST))
 		return 0;
-	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+	for (tries = 0; tries < TRIBUF_USER_TRIES; tries++) {
 		if (!tribuf_word_valid(word))
 			return word_spoilt(word);
 		if (word & TRIBUF_FRESH || !s->frames->desc[tribuf_word_front(word)].seq)

@@ -187,7 +187,7 @@ int tribuf_publish_slow(struct tribuf *t, const struct tribuf_frame *frame, unsi
 	if (h->guarded)
 		return guarded_publish(h, frame, flags);
 	word = load_word(t);
-	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+	for (tries = 0; tries < TRIBUF_USER_TRIES; tries++) {
 		if (!tribuf_word_valid(word) || tribuf_word_back(word) != t->slot)
 			return word_spoilt(word);
 		if (__atomic_compare_exchange_n(t->word, &word, tribuf_word_publish(word), 0,
@@ -219,7 +219,7 @@ int tribuf_acquire_slow(struct tribuf *t)
 	if (h->guarded)
 		return guarded_acquire(h);
 	word = load_word(t);
-	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+	for (tries = 0; tries < TRIBUF_USER_TRIES; tries++) {
 		if (!tribuf_word_valid(word) || tribuf_word_front(word) != t->slot)
 			return word_spoilt(word);
 		if (!(word & TRIBUF_FRESH)) {

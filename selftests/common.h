@@ -521,7 +521,7 @@ helper int publish_quiet(struct peer *p, int slot, uint64_t bytes)
 	desc->format = p->frames->format.version;
 	__atomic_store_n(&desc->generation, tribuf_generation_publish(desc->generation),
 			 __ATOMIC_RELEASE);
-	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+	for (tries = 0; tries < TRIBUF_USER_TRIES; tries++) {
 		if (!tribuf_word_valid(word) || tribuf_word_back(word) != (uint32_t)slot)
 			return -EPROTO;
 		if (!__atomic_compare_exchange_n(&p->state->word, &word, tribuf_word_publish(word),
@@ -549,7 +549,7 @@ helper int acquire(struct peer *p)
 	uint32_t word = word_of(p);
 	int tries;
 
-	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+	for (tries = 0; tries < TRIBUF_USER_TRIES; tries++) {
 		if (!tribuf_word_valid(word))
 			return -EPROTO;
 		if (!(word & TRIBUF_FRESH))

@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 
 /* A producer and a consumer of one channel. */
@@ -434,6 +435,40 @@ TEST_F(lib, small_frames_arrive_with_all_that_belongs_to_them)
 	tribuf_close(o);
 	tribuf_close(c);
 	tribuf_close(p);
+}
+
+/*
+ * Between any two of its instructions a frame is published, so that each exchange
+ * fails: as for a consumer that is interpreted, or on an emulated processor, while its
+ * producer does nothing but publish. Nobody means harm.
+ */
+TEST_F(lib, consumer_bears_a_producer_that_is_much_faster)
+{
+	struct tribuf_frame frame;
+	struct tribuf *t;
+	pid_t consumer;
+	int status;
+
+	tribuf_close(self->c);
+	self->c = NULL;
+	consumer = in_child({
+		child_gets(0, tribuf_open_consumer(&t, self->name));
+		child_gets(0, ptrace(PTRACE_TRACEME));
+		raise(SIGSTOP);
+		child_gets(1, tribuf_acquire(t, &frame));
+	});
+	ASSERT_EQ(consumer, waitpid(consumer, &status, 0));
+	if (!WIFSTOPPED(status) || ptrace(PTRACE_SINGLESTEP, consumer, NULL, NULL))
+		SKIP(return, "nobody can be stepped through here");
+	for (int steps = 0; steps < 5000; steps++) {
+		ASSERT_EQ(consumer, waitpid(consumer, &status, 0));
+		ASSERT_TRUE(WIFSTOPPED(status));
+		ASSERT_LE(0, lib_publish(self->p));
+		ASSERT_EQ(0, ptrace(PTRACE_SINGLESTEP, consumer, NULL, NULL));
+	}
+	waitpid(consumer, &status, 0);
+	ptrace(PTRACE_DETACH, consumer, NULL, NULL);
+	EXPECT_EQ(0, ended(consumer));
 }
 
 TEST_F(lib, acquire_without_a_new_frame_leaves_everything)

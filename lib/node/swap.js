@@ -10,7 +10,7 @@ const { SLOT_MASK, MIDDLE_SHIFT, FRONT_SHIFT, FRESH, ARMED, WATCHED, PACED, COUN
 // Code that is still interpreted takes a microsecond between its look at the word and
 // its exchange, in which a fast peer swaps many times: the 64 tries of compiled code
 // would not do. These end within 100 ms.
-const TRIES = 1 << 16;
+const TRIES = 1 << 16;		// TRIBUF_USER_TRIES
 const DESC = layout.desc / 4;
 const field = name => layout[`desc_${name}`] / 4;
 const GENERATION = field('generation'), FLAGS = field('flags'), SEQ = field('seq'), BYTES = field('bytes'),

@@ -42,7 +42,8 @@
 #define TRIBUF_GRANULE_DEFAULT	8	/* bytes per step of a reference's index */
 #define TRIBUF_GRANULE_MAX	4096
 #define TRIBUF_OBSERVERS_MAX	64	/* per channel */
-#define TRIBUF_TRIES		64	/* bound of every compare-and-exchange loop */
+#define TRIBUF_TRIES		64	/* bound of the kernel's compare-and-exchange loops */
+#define TRIBUF_USER_TRIES	65536	/* and of everybody else's, see below */
 
 /**
  * DOC: The state word
@@ -54,7 +55,12 @@
  *
  * The word is input from another process. Whoever loads it checks
  * tribuf_word_valid() and that it still gives them the slot that they own,
- * else EPROTO, and retries a compare-and-exchange at most TRIBUF_TRIES times.
+ * else EPROTO, and retries a compare-and-exchange at most TRIBUF_TRIES times. In
+ * the kernel, that is: there the loop is a few instructions, and its rival needs
+ * more for a swap. A program may need longer than its peer (interpreted, checked by
+ * valgrind, on an emulated processor), and then fails for as long as nothing
+ * interrupts that: TRIBUF_USER_TRIES outlast a tick of 4 ms, and are over within
+ * 20 ms, at 60 to 300 ns for each, if the peer means harm.
  *
  * Every exchange is acquire-release: publish releases the frame's bytes;
  * acquire also releases the consumer's reads of the slot that it gives back.

@@ -132,7 +132,7 @@ TRIBUF_ONCE int tribuf_publish_slow(struct tribuf *t, const struct tribuf_frame 
 		return -EMSGSIZE;
 	if (!tribuf_publishable(t, frame))
 		return -EINVAL;
-	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+	for (tries = 0; tries < TRIBUF_USER_TRIES; tries++) {
 		if (!tribuf_word_valid(word) || tribuf_word_back(word) != t->slot)
 			break;
 		if (!__atomic_compare_exchange_n(t->word, &word, tribuf_word_publish(word), 0,
@@ -156,7 +156,7 @@ TRIBUF_ONCE int tribuf_acquire_slow(struct tribuf *t)
 
 	if (t->limit)
 		return -EACCES;
-	for (tries = 0; tries < TRIBUF_TRIES; tries++) {
+	for (tries = 0; tries < TRIBUF_USER_TRIES; tries++) {
 		if (!tribuf_word_valid(word) || tribuf_word_front(word) != t->slot)
 			break;
 		if (!(word & TRIBUF_FRESH)) {
