@@ -22,6 +22,8 @@
  * @grants: what the new handle will grant
  * @channel: a new channel, not entered yet, or NULL
  * @slots: memory for a channel without geometry, or NULL
+ * @spares: pages for those that a dead producer still pins
+ * @missing: how many more of them it takes
  */
 struct tribuf_join {
 	struct file *file;
@@ -31,12 +33,19 @@ struct tribuf_join {
 	u32 grants;
 	struct tribuf_channel *channel;
 	struct tribuf_slots *slots;
+	struct list_head spares;
+	unsigned long missing;
 };
 
-/* Beside errors: what has to happen before another try. */
+/*
+ * Beside errors: what has to happen before another try. Memory is had without any
+ * lock: who waits for it, in a cgroup that has too little, must not stop others.
+ */
 enum tribuf_retry {
-	TRIBUF_RETRY_GONE = 1,	/* the channel ended while we waited for its lock */
-	TRIBUF_RETRY_SLOTS,	/* it has no geometry: bring memory */
+	TRIBUF_RETRY_GONE = 1,	/* the channel ended, or lost its name, before we had its lock */
+	TRIBUF_RETRY_CHANNEL,	/* there is none: bring one */
+	TRIBUF_RETRY_SLOTS,	/* it has no geometry: bring slots */
+	TRIBUF_RETRY_SPARES,	/* some of its pages are pinned: bring others */
 };
 
 static bool tribuf_name_valid(u8 *name)
@@ -120,11 +129,14 @@ static int tribuf_check_args(struct tribuf_attach_args *args)
 static umode_t tribuf_role_needs(const struct tribuf_join *join,
 				 const struct tribuf_channel *channel)
 {
-	u32 role = join->args->role;
+	u32 role = join->args->role, flags = join->args->flags;
 	/* Who asks for it gets a guarded channel or none. */
-	bool guarded = channel->guarded || join->args->flags & TRIBUF_GUARDED;
+	bool guarded = channel->guarded || flags & TRIBUF_GUARDED;
+	/* What somebody else's channel will be is not for its readers to decide. */
+	bool decides = !join->granted && channel->geometry->state & TRIBUF_STATE_PENDING &&
+		       (flags & TRIBUF_CREATE || guarded != channel->guarded);
 
-	if (role == TRIBUF_PRODUCER || (role == TRIBUF_CONSUMER && !guarded))
+	if (role == TRIBUF_PRODUCER || (role == TRIBUF_CONSUMER && !guarded) || decides)
 		return MAY_READ | MAY_WRITE;
 	return MAY_READ;
 }
@@ -201,7 +213,8 @@ static int tribuf_prepare_peer(struct tribuf_join *join, struct tribuf_channel *
 		/* Nothing pins the slots of a guarded channel. */
 		if (!channel->geometry->producer_epoch || channel->guarded)
 			return 0;
-		return tribuf_slots_unpin(channel, tribuf_word_back(word));
+		join->missing = tribuf_slots_unpin(channel, tribuf_word_back(word), &join->spares);
+		return join->missing ? TRIBUF_RETRY_SPARES : 0;
 	}
 	if (!(args->flags & TRIBUF_LATEST))
 		return 0;
@@ -220,7 +233,7 @@ static void tribuf_enter_role(struct tribuf_channel *channel, struct tribuf_hand
 	list_add_tail(&handle->attached, &channel->attached);
 	switch (handle->role) {
 	case TRIBUF_PRODUCER:
-		tribuf_swap_takeover(channel);
+		tribuf_swap_takeover(channel, tribuf_word_back(atomic_read(channel->word)));
 		WRITE_ONCE(geometry->producer_epoch, geometry->producer_epoch + 1);
 		tribuf_channel_set_state(channel, TRIBUF_STATE_PRODUCER |
 					 TRIBUF_STATE_HAD_PRODUCER, 0);
@@ -288,9 +301,7 @@ static int tribuf_join_locked(struct tribuf_join *join, struct tribuf_channel *c
 	int err;
 
 	lockdep_assert_held(&channel->lock);
-	if (channel->gone)
-		return TRIBUF_RETRY_GONE;
-	if (channel->replaced)
+	if (channel->gone || channel->replaced)
 		return TRIBUF_RETRY_GONE;
 	err = tribuf_check_rights(join, channel);
 	if (!err)
@@ -401,7 +412,7 @@ static int tribuf_try_name(struct tribuf_join *join)
 	} else if (!channel && !(flags & (TRIBUF_CREATE | TRIBUF_PENDING))) {
 		err = -ENOENT;
 	} else if (!channel || flags & TRIBUF_REPLACE) {
-		err = join->channel ? tribuf_join_new(join, channel) : TRIBUF_RETRY_SLOTS;
+		err = join->channel ? tribuf_join_new(join, channel) : TRIBUF_RETRY_CHANNEL;
 	} else {
 		kref_get(&channel->ref);
 		mutex_unlock(&tribuf_names_lock);
@@ -414,43 +425,57 @@ static int tribuf_try_name(struct tribuf_join *join)
 	return err;
 }
 
-/* Memory for a new channel or a new geometry, allocated without any lock. */
-static int tribuf_bring(struct tribuf_join *join)
+static int tribuf_bring_slots(struct tribuf_join *join)
 {
-	if (!join->slots && join->args->flags & TRIBUF_CREATE) {
-		const struct tribuf_attach_args *args = join->args;
-		struct tribuf_slots *slots;
+	const struct tribuf_attach_args *args = join->args;
+	struct tribuf_slots *slots;
 
-		slots = tribuf_slots_alloc(args->slot_size, tribuf_granule(args),
-					   args->flags & TRIBUF_GUARDED);
-		if (IS_ERR(slots))
-			return PTR_ERR(slots);
-		join->slots = slots;
-	}
-	if (!join->channel) {
-		struct tribuf_channel *channel = tribuf_channel_alloc(join->args);
-
-		if (IS_ERR(channel))
-			return PTR_ERR(channel);
-		join->channel = channel;
-	}
+	if (join->slots || !(args->flags & TRIBUF_CREATE))
+		return 0;
+	slots = tribuf_slots_alloc(args->slot_size, tribuf_granule(args),
+				   args->flags & TRIBUF_GUARDED);
+	if (IS_ERR(slots))
+		return PTR_ERR(slots);
+	join->slots = slots;
 	return 0;
+}
+
+static int tribuf_bring_channel(struct tribuf_join *join)
+{
+	struct tribuf_channel *channel;
+	int err = tribuf_bring_slots(join);
+
+	if (err)
+		return err;
+	channel = tribuf_channel_alloc(join->args);
+	if (IS_ERR(channel))
+		return PTR_ERR(channel);
+	join->channel = channel;
+	return 0;
+}
+
+/* What the last try lacked. 0: try again. */
+static int tribuf_bring(struct tribuf_join *join, int lacked)
+{
+	int err = 0;
+
+	if (lacked == TRIBUF_RETRY_CHANNEL)
+		err = tribuf_bring_channel(join);
+	else if (lacked == TRIBUF_RETRY_SLOTS)
+		err = tribuf_bring_slots(join);
+	else if (lacked == TRIBUF_RETRY_SPARES)
+		err = tribuf_pages_alloc(&join->spares, join->missing);
+	return !err && task_sigpending(current) ? -ERESTARTNOHAND : err;
 }
 
 static int tribuf_attach_by_name(struct tribuf_join *join)
 {
-	int err;
+	int err, lacked;
 
 	do {
-		err = tribuf_try_name(join);
-		if (err == TRIBUF_RETRY_SLOTS)
-			err = tribuf_bring(join) ?: TRIBUF_RETRY_SLOTS;
-		if (err > 0 && task_sigpending(current))
-			err = -ERESTARTNOHAND;
-	} while (err > 0);
-	if (join->channel)
-		tribuf_channel_put(join->channel);
-	tribuf_slots_free(join->slots);
+		lacked = tribuf_try_name(join);
+		err = lacked > 0 ? tribuf_bring(join, lacked) : lacked;
+	} while (lacked > 0 && !err);
 	return err;
 }
 
@@ -471,7 +496,7 @@ static int tribuf_attach_by_fd(struct tribuf_join *join)
 {
 	struct file *file = fget(join->args->fd);
 	struct tribuf_handle *granter;
-	int err = -EBADF;
+	int err = -EBADF, lacked;
 
 	if (!file)
 		return -EBADF;
@@ -484,11 +509,14 @@ static int tribuf_attach_by_fd(struct tribuf_join *join)
 	join->granted = true;
 	join->grants = join->args->grants;
 	kref_get(&granter->channel->ref);
-	err = tribuf_join(join, granter->channel);
+	do {
+		lacked = tribuf_join(join, granter->channel);
+		err = lacked > 0 ? tribuf_bring(join, lacked) : lacked;
+		if (lacked == TRIBUF_RETRY_GONE)
+			err = -ESTALE;
+	} while (lacked > 0 && !err);
 	if (err)
 		tribuf_channel_put(granter->channel);
-	if (err > 0)
-		err = -ESTALE;
 out:
 	fput(file);
 	return err;
@@ -497,7 +525,9 @@ out:
 long tribuf_attach(struct file *file, struct tribuf_attach_args *args)
 {
 	struct tribuf_handle *handle = file->private_data;
-	struct tribuf_join join = { .file = file, .handle = handle, .args = args };
+	struct tribuf_join join = {
+		.file = file, .handle = handle, .args = args, .spares = LIST_HEAD_INIT(join.spares),
+	};
 	int err;
 
 	err = tribuf_check_args(args);
@@ -510,6 +540,10 @@ long tribuf_attach(struct file *file, struct tribuf_attach_args *args)
 		err = tribuf_attach_by_fd(&join);
 	else
 		err = tribuf_attach_by_name(&join);
+	if (join.channel)
+		tribuf_channel_put(join.channel);
+	tribuf_slots_free(join.slots);
+	tribuf_pages_free(&join.spares);
 	if (err) {
 		clear_bit(0, &handle->attaching);
 		return err;

@@ -9,8 +9,8 @@
  *
  * Each handle holds a reference on its channel until it is released, so a
  * channel's meta pages can be read by whoever holds an attached handle, without
- * a lock. The slots go earlier: when the last role ends (@gone), so that a
- * forked child that happens to have inherited a descriptor keeps no memory.
+ * a lock. The slots of a direct channel go earlier: when the last role ends (@gone),
+ * so that a forked child that happens to have inherited a descriptor keeps no memory.
  * Peers reach each other's handles through RCU, to ring, and under
  * tribuf_channel.lock otherwise.
  *
@@ -167,7 +167,7 @@ struct tribuf_channel {
  * @owned: the slot that this handle may map of a guarded channel, or TRIBUF_OWNED_NONE. Written
  *	under @lock, taken away under @guard_lock too; how faults read it: guard.c
  * @slots_at: guarded: address of slot 0 in the newest mapping of slots; 0: none. A hint
- * @small: (guard_lock) no more 2 MiB entries, see tribuf_guard_page_by_page()
+ * @by_pages: (guard_lock) no more 2 MiB entries, see tribuf_guard_page_by_page()
  * @guard_lock: a 2 MiB entry being set, against @owned being taken away
  * @taken: observer: number of the newest frame it took
  * @seen: tribuf_channel.changes at this handle's last INFO
@@ -188,7 +188,7 @@ struct tribuf_handle {
 	bool ended;
 	u32 owned;
 	unsigned long slots_at;
-	bool small;
+	bool by_pages;
 	spinlock_t guard_lock;		/* see guard.c */
 	atomic64_t taken;
 	u32 seen;
@@ -239,7 +239,10 @@ void tribuf_page_free(struct page *page);
 struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, u32 granule, bool guarded);
 bool tribuf_slots_contiguous(const struct tribuf_slots *slots, u32 slot, unsigned long index);
 void tribuf_slots_free(struct tribuf_slots *slots);
-int tribuf_slots_unpin(struct tribuf_channel *channel, u32 slot);
+int tribuf_pages_alloc(struct list_head *pages, unsigned long count);
+void tribuf_pages_free(struct list_head *pages);
+unsigned long tribuf_slots_unpin(struct tribuf_channel *channel, u32 back,
+				 struct list_head *spares);
 
 /* mmap.c */
 struct page *tribuf_page_get(struct tribuf_channel *channel, u64 pgoff);
@@ -295,7 +298,7 @@ void tribuf_handle_end(struct tribuf_handle *handle);
 /* swap.c: the state word, by the kernel's hand */
 u64 tribuf_newest_seq(const struct tribuf_channel *channel, u32 word);
 int tribuf_swap_redeliver(struct tribuf_channel *channel);
-void tribuf_swap_takeover(struct tribuf_channel *channel);
+void tribuf_swap_takeover(struct tribuf_channel *channel, u32 back);
 int tribuf_take(struct tribuf_handle *handle, struct tribuf_acquired *frame);
 long tribuf_publish(struct tribuf_handle *handle, struct tribuf_publish_args *args);
 

@@ -60,24 +60,24 @@ static inline bool compat_poll_queues(const struct poll_table_struct *table)
 	return table && table->_qproc;
 }
 
-/*
- * How often an order-0 page is mapped: page_mapcount() went away in 6.15, and
- * folio_mapcount() of 6.1 is not for modules.
- */
-static inline int compat_page_mapcount(struct page *page)
-{
-	return atomic_read(&page->_mapcount) + 1;
-}
-
-/* May a module set page-table entries? POWER does not export what does it. */
+/* May a module change page-table entries? POWER does not export what does it. */
 #ifdef CONFIG_PPC
 #define COMPAT_SET_PTE	0
+static inline void compat_clear_pte(struct mm_struct *mm, unsigned long addr, pte_t *pte)
+{
+}
+
 static inline void compat_set_pte(struct mm_struct *mm, unsigned long addr, pte_t *pte,
 				  pte_t entry)
 {
 }
 #else
 #define COMPAT_SET_PTE	1
+static inline void compat_clear_pte(struct mm_struct *mm, unsigned long addr, pte_t *pte)
+{
+	pte_clear(mm, addr, pte);
+}
+
 static inline void compat_set_pte(struct mm_struct *mm, unsigned long addr, pte_t *pte,
 				  pte_t entry)
 {

@@ -4,6 +4,7 @@
  * version, and writing the format.
  */
 #include <linux/highmem.h>
+#include <linux/nospec.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -45,6 +46,7 @@ long tribuf_copy(struct tribuf_handle *handle, const struct tribuf_copy_args *ar
 	struct tribuf_channel *channel = handle->channel;
 	u64 done = 0, at;
 	u32 *generation;
+	u32 slot;
 	long err;
 
 	if (args->flags || args->reserved)
@@ -59,11 +61,12 @@ long tribuf_copy(struct tribuf_handle *handle, const struct tribuf_copy_args *ar
 	if (!tribuf_copy_fits(channel, args))
 		return -EINVAL;
 
-	generation = &channel->frames->desc[args->slot].generation;
+	slot = array_index_nospec(args->slot, TRIBUF_SLOTS);
+	generation = &channel->frames->desc[slot].generation;
 	/* Pairs with the release of the even generation at publish. */
 	if (args->generation & 1 || smp_load_acquire(generation) != args->generation)
 		return -ESTALE;
-	at = channel->geometry->slots_offset + args->slot * channel->geometry->slot_stride +
+	at = channel->geometry->slots_offset + slot * channel->geometry->slot_stride +
 	     args->offset;
 	while (done < args->bytes) {
 		size_t bytes = min_t(u64, args->bytes - done,
@@ -130,7 +133,8 @@ static long tribuf_format_get(struct tribuf_handle *handle, struct tribuf_format
 	return 0;
 }
 
-static void tribuf_format_write(struct tribuf_channel *channel, const u8 *data, u32 bytes)
+/* Return the version that it got. */
+static u32 tribuf_format_write(struct tribuf_channel *channel, const u8 *data, u32 bytes)
 {
 	struct tribuf_format *format = &channel->frames->format;
 	u32 version = READ_ONCE(format->version) | 1;
@@ -141,6 +145,7 @@ static void tribuf_format_write(struct tribuf_channel *channel, const u8 *data, 
 	tribuf_format_bytes_copy(format->data, data, bytes);
 	/* Pairs with the acquire in tribuf_format_read(). */
 	smp_store_release(&format->version, version + 1);
+	return version + 1;
 }
 
 static long tribuf_format_set(struct tribuf_handle *handle, struct tribuf_format_args *args,
@@ -156,10 +161,8 @@ static long tribuf_format_set(struct tribuf_handle *handle, struct tribuf_format
 		return -EFAULT;
 	mutex_lock(&handle->lock);
 	err = tribuf_alive(handle);
-	if (!err) {
-		tribuf_format_write(handle->channel, data, args->bytes);
-		args->version = handle->channel->frames->format.version;
-	}
+	if (!err)
+		args->version = tribuf_format_write(handle->channel, data, args->bytes);
 	mutex_unlock(&handle->lock);
 	return err;
 }

@@ -19,7 +19,7 @@
  * NONE. The swap never waits for a fault in progress: that one may sleep for
  * memory in a cgroup that has none.
  *
- * A slot that is small is mapped ahead, by the swap that gives it: there a fault
+ * A slot that is short is mapped ahead, by the swap that gives it: there a fault
  * would cost more than its work. That is a fault by other means, with the same look
  * under the PTE lock, and gives up whenever it would have to wait for mmap_lock.
  *
@@ -31,6 +31,7 @@
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/userfaultfd_k.h>
 
 #include "channel.h"
 #include "compat.h"
@@ -215,7 +216,7 @@ static bool tribuf_guard_page_by_page(struct vm_fault *vmf, const struct tribuf_
 	if (!COMPAT_PMD_PFNMAP || !tribuf_guard_is_piece(vmf, fault, &index))
 		return true;
 	spin_lock(&handle->guard_lock);
-	WRITE_ONCE(handle->small, true);
+	WRITE_ONCE(handle->by_pages, true);
 	spin_unlock(&handle->guard_lock);
 	return !pmd_leaf(READ_ONCE(*vmf->pmd));
 }
@@ -276,13 +277,15 @@ static vm_fault_t tribuf_guard_huge_fault(struct vm_fault *vmf, unsigned int ord
 	unsigned long index;
 	struct page *page;
 
-	if (order != PMD_SHIFT - PAGE_SHIFT || !tribuf_guard_locate(vmf, &fault) ||
+	/* Marks of userfaultfd's bring a page table, at any moment while it watches. */
+	if (order != PMD_SHIFT - PAGE_SHIFT || userfaultfd_wp(vmf->vma) ||
+	    !tribuf_guard_locate(vmf, &fault) ||
 	    !tribuf_guard_is_piece(vmf, &fault, &index))
 		return VM_FAULT_FALLBACK;
 	page = fault.slots->page[fault.slot * fault.slots->slot_pages + index];
 
 	spin_lock(&fault.handle->guard_lock);
-	if (fault.handle->small)
+	if (fault.handle->by_pages)
 		ret = VM_FAULT_FALLBACK;
 	else if (fault.handle->owned == fault.slot)
 		ret = compat_insert_pmd(vmf, page, vmf->flags & FAULT_FLAG_WRITE);
@@ -320,7 +323,7 @@ static void tribuf_guard_fault_ahead(struct tribuf_handle *handle, struct vm_are
 	tribuf_guard_map(&fault);
 }
 
-/* After a swap, without any lock: the slot that it gave, if it is small and easy to map. */
+/* After a swap, without any lock: the slot that it gave, if it is short and easy to map. */
 void tribuf_guard_map_ahead(struct tribuf_handle *handle)
 {
 	const struct tribuf_channel *channel = handle->channel;

@@ -78,7 +78,7 @@ long tribuf_info(struct tribuf_handle *handle, struct tribuf_info_args *args)
 	struct tribuf_channel *channel = handle->channel;
 	u32 flags = args->flags;
 
-	if (flags & ~TRIBUF_INFO_PEEK)
+	if (flags & ~TRIBUF_INFO_PEEK || memchr_inv(args->reserved, 0, sizeof(args->reserved)))
 		return -EINVAL;
 	if (READ_ONCE(handle->ended))
 		return -ESTALE;

@@ -4,6 +4,7 @@
  */
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/uaccess.h>
 
 #include "channel.h"
@@ -165,7 +166,10 @@ static long tribuf_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 			return -EINVAL;
 		return tribuf_ring(file->private_data);
 	}
-	if (nr >= ARRAY_SIZE(tribuf_command) || !tribuf_command[nr].call)
+	if (nr >= ARRAY_SIZE(tribuf_command))
+		return -ENOTTY;
+	nr = array_index_nospec(nr, ARRAY_SIZE(tribuf_command));
+	if (!tribuf_command[nr].call)
 		return -ENOTTY;
 	return tribuf_command_run(&tribuf_command[nr], file, (void __user *)arg);
 }
@@ -181,7 +185,6 @@ const struct file_operations tribuf_fops = {
 	.poll = tribuf_poll,
 	.read_iter = tribuf_read_iter,
 	.show_fdinfo = tribuf_show_fdinfo,
-	.llseek = noop_llseek,
 };
 
 static struct miscdevice tribuf_device = {

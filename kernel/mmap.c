@@ -7,6 +7,9 @@
  * mapping that is being made cannot be revoked yet, since the core links it to
  * the file only after ->mmap has returned. A fault and a revocation exclude each
  * other through map_lock. Who wants no fault later passes MAP_POPULATE.
+ *
+ * A fault may wait for memory, for seconds in a cgroup that has too little, and must
+ * not keep the peers waiting: so its page table is made before it takes map_lock.
  */
 #include <linux/mm.h>
 
@@ -99,6 +102,21 @@ struct page *tribuf_page_get(struct tribuf_channel *channel, u64 pgoff)
 	return page;
 }
 
+/*
+ * Called under the PTE lock, with a page table there. What is there, but not present,
+ * is a mark of userfaultfd's, which only watches: in its place nothing can be
+ * inserted, and the touch would fault for ever.
+ */
+static int tribuf_make_way(pte_t *pte, unsigned long addr, void *data)
+{
+	const struct vm_area_struct *vma = data;
+	pte_t entry = ptep_get(pte);
+
+	if (!pte_none(entry) && !pte_present(entry))
+		compat_clear_pte(vma->vm_mm, addr, pte);
+	return 0;
+}
+
 /* The page asked for, and its neighbours within the batch that are not there yet. */
 static vm_fault_t tribuf_fault_batch(struct tribuf_channel *channel, struct vm_fault *vmf)
 {
@@ -137,6 +155,10 @@ static vm_fault_t tribuf_fault(struct vm_fault *vmf)
 	struct tribuf_channel *channel = tribuf_channel_of(handle);
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 
+	/* The batch lies within the one page table. */
+	if (apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK, PAGE_SIZE,
+				tribuf_make_way, vmf->vma))
+		return VM_FAULT_OOM;
 	down_read(&channel->map_lock);
 	if (!READ_ONCE(handle->ended))
 		ret = tribuf_fault_batch(channel, vmf);

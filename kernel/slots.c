@@ -4,13 +4,13 @@
  * cgroup. Knows pages and slots, nothing of roles and frames.
  */
 #include <linux/bitmap.h>
+#include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 
 #include "channel.h"
-#include "compat.h"
 
 unsigned long long tribuf_channel_bytes_max = SZ_1G;
 module_param_named(channel_bytes_max, tribuf_channel_bytes_max, ullong, 0644);
@@ -129,13 +129,15 @@ static unsigned long tribuf_slots_fill_some(struct tribuf_slots *slots, unsigned
 static int tribuf_slots_fill(struct tribuf_slots *slots)
 {
 	unsigned long count = TRIBUF_SLOTS * slots->slot_pages;
-	unsigned long i, got;
+	unsigned long i, got = 1;
 	int err = -ENOMEM;
 
 	for (i = 0; i < count; i += got) {
-		if (!(i % 256))
+		bool look = got > 1 || !(i % 256);
+
+		if (look)
 			cond_resched();
-		if (!(i % 256) && task_sigpending(current)) {
+		if (look && task_sigpending(current)) {
 			err = -ERESTARTNOHAND;
 			break;
 		}
@@ -168,7 +170,7 @@ struct tribuf_slots *tribuf_slots_alloc(u64 slot_size, u32 granule, bool guarded
 	if (!slot_size)
 		return ERR_PTR(-EINVAL);
 	/* Also keeps the sums below, and offsets of mappings, from overflowing. */
-	if (slot_size > READ_ONCE(tribuf_channel_bytes_max) / TRIBUF_SLOTS ||
+	if (slot_size > div_u64(READ_ONCE(tribuf_channel_bytes_max), TRIBUF_SLOTS) ||
 	    slot_size > (u64)LONG_MAX / (2 * TRIBUF_SLOTS))
 		return ERR_PTR(-EFBIG);
 	if (guarded || !tribuf_slots_are_small(slot_size, granule))
@@ -204,54 +206,85 @@ void tribuf_slots_free(struct tribuf_slots *slots)
 	tribuf_slots_free_pages(slots, TRIBUF_SLOTS * slots->slot_pages);
 }
 
-/*
- * Does somebody beside us and page tables hold the page? The answer may be a yes
- * that is over by the time it is given (an unmap that still gathers pages), never
- * a wrong no: a pin that can write was taken through a mapping that is gone.
+/**
+ * tribuf_pages_alloc - pages to replace others with
+ * @pages: where they go, linked by their lru
+ * @count: how many
+ *
+ * Return: 0, -ENOMEM or -ERESTARTNOHAND, with those that were had in @pages.
  */
-static bool tribuf_page_pinned(struct page *page)
+int tribuf_pages_alloc(struct list_head *pages, unsigned long count)
 {
-	return page_count(page) > 1 + compat_page_mapcount(page);
+	struct page *page;
+
+	while (count--) {
+		if (task_sigpending(current))
+			return -ERESTARTNOHAND;
+		page = tribuf_page_alloc(__GFP_HIGHMEM);
+		if (!page)
+			return -ENOMEM;
+		list_add(&page->lru, pages);
+		cond_resched();
+	}
+	return 0;
+}
+
+void tribuf_pages_free(struct list_head *pages)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, pages, lru)
+		tribuf_page_free(page);
 }
 
 /**
- * tribuf_slots_unpin - replace the pages of a slot that something still pins
- * @channel: whose mappings of dead roles have been revoked
- * @slot: the back slot, about to be given to a new producer
+ * tribuf_slots_unpin - replace the pages that something still pins
+ * @channel: a direct one, whose mappings of dead roles have been revoked
+ * @back: the slot that is about to be given to a new producer
+ * @spares: pages to take instead
  *
- * A dead producer's O_DIRECT read or MSG_ZEROCOPY send may still go on. It keeps
- * the old page; the channel gets a new one. What the slot held was no frame.
+ * A dead producer's O_DIRECT read or MSG_ZEROCOPY send may still go on, and would
+ * write into its successor's frames. It keeps the old pages; the channel gets new
+ * ones: copies, but in back, which held no frame. Readers lose nothing by that.
  *
- * Return: 0 or -ENOMEM, with part of the pages replaced, which nobody can tell.
+ * Everything is unmapped first, and nobody maps while we have map_lock: a page that
+ * has another reference then is pinned, or looks so, never the other way round.
+ *
+ * Return: how many spares were missing; the other pages have been replaced, which
+ * nobody can tell.
  */
-int tribuf_slots_unpin(struct tribuf_channel *channel, u32 slot)
+unsigned long tribuf_slots_unpin(struct tribuf_channel *channel, u32 back,
+				 struct list_head *spares)
 {
-	struct tribuf_slots *slots;
+	const struct tribuf_geometry *geometry = channel->geometry;
+	unsigned long i, count, missing = 0;
 	struct tribuf_handle *peer;
-	unsigned long i;
-	int err = 0;
+	struct page *page, **place;
 
 	lockdep_assert_held(&channel->lock);
 	down_write(&channel->map_lock);
-	slots = channel->slots;
-	for (i = 0; slots && i < slots->slot_pages; i++) {
-		struct page **place = &slots->page[slot * slots->slot_pages + i];
-		loff_t offset = channel->geometry->slots_offset +
-				slot * channel->geometry->slot_stride + i * (u64)PAGE_SIZE;
-		struct page *page;
-
-		if (!tribuf_page_pinned(*place))
+	count = channel->slots ? TRIBUF_SLOTS * channel->slots->slot_pages : 0;
+	list_for_each_entry(peer, &channel->attached, attached)
+		if (count && peer->role != TRIBUF_KEEPER)
+			unmap_mapping_range(peer->inode->i_mapping, geometry->slots_offset,
+					    TRIBUF_SLOTS * geometry->slot_stride, 1);
+	for (i = 0; i < count; i++) {
+		if (!(i % 1024))
+			cond_resched();
+		place = &channel->slots->page[i];
+		if (page_count(*place) == 1)
 			continue;
-		page = tribuf_page_alloc(__GFP_HIGHMEM);
+		page = list_first_entry_or_null(spares, struct page, lru);
 		if (!page) {
-			err = -ENOMEM;
-			break;
+			missing++;
+			continue;
 		}
+		list_del(&page->lru);
+		if (i / channel->slots->slot_pages != back)
+			copy_highpage(page, *place);
 		swap(*place, page);
-		list_for_each_entry(peer, &channel->attached, attached)
-			unmap_mapping_range(peer->inode->i_mapping, offset, PAGE_SIZE, 1);
 		tribuf_page_free(page);
 	}
 	up_write(&channel->map_lock);
-	return err;
+	return missing;
 }

@@ -68,11 +68,11 @@ int tribuf_swap_redeliver(struct tribuf_channel *channel)
 /*
  * A new producer: its back slot begins a frame under a generation that its
  * predecessor, wherever it died, never used; a format that the predecessor left
- * half written becomes an empty one. The word was checked by the caller.
+ * half written becomes an empty one.
  */
-void tribuf_swap_takeover(struct tribuf_channel *channel)
+void tribuf_swap_takeover(struct tribuf_channel *channel, u32 back)
 {
-	struct tribuf_desc *desc = tribuf_desc(channel, tribuf_word_back(tribuf_word(channel)));
+	struct tribuf_desc *desc = tribuf_desc(channel, back);
 	struct tribuf_format *format = &channel->frames->format;
 	u32 version = READ_ONCE(format->version);
 
@@ -111,8 +111,16 @@ static int tribuf_take_consumer(struct tribuf_handle *handle, struct tribuf_acqu
 	u32 word;
 	int err;
 
-	if (channel->guarded && tribuf_word(channel) & TRIBUF_FRESH)
-		tribuf_guard_take(handle);	/* only we make the mailbox empty */
+	if (channel->guarded) {
+		/*
+		 * Looked at once: a frame that comes behind this look would be
+		 * acquired with the slot in front still mapped. What is fresh
+		 * stays so, for only we make the mailbox empty.
+		 */
+		if (!(tribuf_word(channel) & TRIBUF_FRESH))
+			return -EAGAIN;
+		tribuf_guard_take(handle);
+	}
 	err = tribuf_swap_acquire(channel, &word);
 	if (err) {
 		if (channel->guarded)
@@ -161,10 +169,9 @@ static int tribuf_take_observer(struct tribuf_handle *handle, struct tribuf_acqu
 		frame->desc.generation = generation;
 		if (frame->desc.seq <= (u64)atomic64_read(&handle->taken))
 			return -EAGAIN;
-		if (frame->desc.bytes > channel->geometry->slot_size)
-			return -EPROTO;
+		/* Also what is refused: or poll would go on to say that there is a frame. */
 		atomic64_set(&handle->taken, frame->desc.seq);
-		return 0;
+		return frame->desc.bytes > channel->geometry->slot_size ? -EPROTO : 0;
 	}
 	return -EAGAIN;
 }
@@ -183,14 +190,15 @@ int tribuf_take(struct tribuf_handle *handle, struct tribuf_acquired *frame)
 	memset(frame, 0, sizeof(*frame));
 	mutex_lock(&handle->lock);
 	err = tribuf_alive(handle);
+	if (!err && !tribuf_role_in(handle, TRIBUF_GRANT(TRIBUF_CONSUMER) |
+				    TRIBUF_GRANT(TRIBUF_OBSERVER)))
+		err = -EACCES;
 	if (!err && tribuf_channel_state(handle->channel) & TRIBUF_STATE_PENDING)
 		err = -EAGAIN;
 	if (!err && handle->role == TRIBUF_CONSUMER)
 		err = tribuf_take_consumer(handle, frame);
-	else if (!err && handle->role == TRIBUF_OBSERVER)
-		err = tribuf_take_observer(handle, frame);
 	else if (!err)
-		err = -EACCES;
+		err = tribuf_take_observer(handle, frame);
 	mutex_unlock(&handle->lock);
 	if (!err && handle->channel->guarded && handle->role == TRIBUF_CONSUMER)
 		tribuf_guard_map_ahead(handle);

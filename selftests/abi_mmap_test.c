@@ -4,7 +4,9 @@
  * ways around it that must not work, and memory that is taken back when a role
  * ends although somebody still looks at it.
  */
+#include <linux/userfaultfd.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "common.h"
@@ -436,15 +438,15 @@ TEST_F(mapped, direct_io)
 }
 
 /*
- * A page of the back slot that something still has in its hands when its producer
- * dies (here: a pipe) is not the next producer's: what that one writes must not
- * appear in somebody's stream.
+ * A page of a slot that something still has in its hands when its producer dies
+ * (here: a pipe) is not the next producer's: what that one writes must not appear in
+ * somebody's stream, nor what comes by that way in its frames.
  */
 TEST_F(mapped, pinned_pages_of_a_dead_producer_are_replaced)
 {
 	uint32_t back = tribuf_word_back(word_of(&self->p));
 	const char *name = test_name();
-	unsigned char got[4096];
+	unsigned char got[TRIBUF_SLOTS * 4096];
 	struct peer successor;
 	int pipes[2];
 
@@ -452,24 +454,71 @@ TEST_F(mapped, pinned_pages_of_a_dead_producer_are_replaced)
 	peer_close(&self->p);
 	EXPECT_CHILD(
 		struct peer p;
-		struct iovec v;
+		struct iovec v[TRIBUF_SLOTS];
 
 		child_gets(0, peer_open(&p, name, TRIBUF_PRODUCER, TRIBUF_OWNED, 0));
-		v = (struct iovec){ .iov_base = slot_of(&p, back), .iov_len = 4096 };
-		memset(v.iov_base, 'o', 4096);
-		child_gets(4096, vmsplice(pipes[1], &v, 1, 0));
+		for (uint32_t i = 0; i < TRIBUF_SLOTS; i++) {
+			v[i] = (struct iovec){ .iov_base = slot_of(&p, i), .iov_len = 4096 };
+			memset(v[i].iov_base, 'o', 4096);
+		}
+		child_gets(sizeof(got), vmsplice(pipes[1], v, TRIBUF_SLOTS, 0));
 	);
+	ASSERT_EQ('o', slot_of(&self->c, tribuf_word_front(word_of(&self->c)))[0]);
 	ASSERT_EQ(0, peer_open(&successor, name, TRIBUF_PRODUCER, 0, 0));
-	memset(slot_of(&successor, back), 'n', 4096);
-	ASSERT_EQ(4096, read(pipes[0], got, 4096));
-	EXPECT_EQ('o', got[0]);
-	EXPECT_EQ('o', got[4095]);
+	/* What was published, and may be in somebody's hand, is still there. */
+	for (uint32_t i = 0; i < TRIBUF_SLOTS; i++)
+		EXPECT_EQ(i == back ? 0 : 'o', slot_of(&self->c, i)[4095]);
+	for (uint32_t i = 0; i < TRIBUF_SLOTS; i++)
+		memset(slot_of(&successor, i), 'n', 4096);
+	ASSERT_EQ(sizeof(got), read(pipes[0], got, sizeof(got)));
+	for (uint32_t i = 0; i < TRIBUF_SLOTS; i++) {
+		EXPECT_EQ('o', got[i * 4096]);
+		EXPECT_EQ('o', got[i * 4096 + 4095]);
+	}
 	/* And it is the successor's frame that the consumer sees. */
 	ASSERT_LE(0, publish(&successor, begin(&successor), 4096));
 	ASSERT_EQ((int)back, acquire(&self->c));
 	EXPECT_EQ('n', slot_of(&self->c, back)[0]);
 	EXPECT_EQ('n', slot_of(&self->c, back)[4095]);
 	peer_close(&successor);
+}
+
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_UNPOPULATED	(1 << 13)
+#define UFFD_FEATURE_WP_ASYNC		(1 << 15)
+#endif
+
+/*
+ * Whoever tracks writes marks pages that are not there yet, too: in the place of an
+ * entry is a mark then, and the page must come nevertheless, by a store of ours and of
+ * the kernel's.
+ */
+TEST_F(mapped, pages_that_are_watched_for_writes_come)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED,
+	};
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC), zero = open("/dev/zero", O_RDONLY);
+	struct uffdio_register range = {
+		.range = { (uintptr_t)self->p.slots, self->p.slots_bytes },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_writeprotect protect = {
+		.range = range.range, .mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &range))
+		SKIP(return, "this kernel lets nobody watch a device's memory");
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, madvise(self->p.slots, self->p.slots_bytes, MADV_DONTNEED));
+		ASSERT_EQ(0, ioctl(fd, UFFDIO_WRITEPROTECT, &protect));
+		alarm(10);
+		EXPECT_EQ(i ? PAGE : 0, i ? read(zero, self->p.slots, page_size()) :
+					    touch(self->p.slots, true));
+		alarm(0);
+	}
+	close(zero);
+	close(fd);
 }
 
 TEST_F(mapped, slots_stay_out_of_core_dumps)

@@ -301,6 +301,24 @@ TEST_F(rights, every_refusal_to_an_unprivileged_process)
 	close(gate);
 }
 
+/* What somebody else's channel will be is not for those to say who may only read it. */
+TEST_F(rights, readers_bring_no_geometry)
+{
+	struct tribuf_attach_args args = attach_args(test_name(), TRIBUF_KEEPER, TRIBUF_PENDING, 0);
+
+	umask(0);
+	args.mode = 0664;
+	self->fd = join_as(ALICE, ALICE, &args);
+	ASSERT_LE(0, self->fd);
+	EXPECT_EQ(-EACCES, try_as(BOB, BOB, TRIBUF_KEEPER, TRIBUF_CREATE));
+	EXPECT_EQ(-EACCES, try_as(BOB, BOB, TRIBUF_OBSERVER, TRIBUF_CREATE));
+	EXPECT_EQ(-EACCES, try_as(BOB, BOB, TRIBUF_CONSUMER, TRIBUF_PENDING | TRIBUF_GUARDED));
+	EXPECT_EQ(0, try_as(BOB, BOB, TRIBUF_OBSERVER, TRIBUF_PENDING));
+	EXPECT_EQ(0, try_as(BOB, ALICE, TRIBUF_KEEPER, TRIBUF_CREATE));
+	/* Now that it has one, a reader may say what it expects. */
+	EXPECT_EQ(0, try_as(BOB, BOB, TRIBUF_OBSERVER, TRIBUF_CREATE));
+}
+
 /* A guarded consumer only reads; whoever would write needs the right to. */
 TEST_F(rights, guarded_consumers_need_no_right_to_write)
 {

@@ -348,6 +348,26 @@ TEST_F(wait, read_of_an_observer_sleeps_too)
 	EXPECT_EQ(0, ended(child));
 }
 
+/* It is told so once, and then there is nothing to read: nobody is kept awake by it. */
+TEST_F(wait, read_of_an_observer_drops_a_frame_that_is_too_long)
+{
+	struct tribuf_acquired frame;
+	struct tribuf_desc *newest;
+
+	ASSERT_EQ(0, fcntl(self->o.fd, F_SETFL, O_NONBLOCK));
+	publish_pattern(&self->p);
+	newest = &self->p.frames->desc[tribuf_word_newest(word_of(&self->p))];
+	newest->bytes = SLOT + 1;
+	EXPECT_EQ(POLLIN, polled(self->o.fd, POLLIN, 0));
+	EXPECT_EQ(-1, read(self->o.fd, &frame, sizeof(frame)));
+	EXPECT_EQ(EPROTO, errno);
+	EXPECT_EQ(0, polled(self->o.fd, POLLIN, 0));
+	EXPECT_EQ(-1, read(self->o.fd, &frame, sizeof(frame)));
+	EXPECT_EQ(EAGAIN, errno);
+	publish_pattern(&self->p);
+	EXPECT_EQ(sizeof(frame), read(self->o.fd, &frame, sizeof(frame)));
+}
+
 TEST_F(wait, read_ends_when_the_producer_has_left)
 {
 	struct tribuf_acquired frame;

@@ -126,6 +126,38 @@ TEST_F(guard, returned_slot_is_out_of_reach)
 	}
 }
 
+/* Also by who asks again and again, and meets the publish at any moment of it. */
+TEST_F_TIMEOUT(guard, asking_again_keeps_no_slot, 120)
+{
+	unsigned long frames = scaled(4000);
+	struct tribuf_acquired frame;
+	uint32_t front;
+	pid_t producer;
+
+	peer_close(&self->p);
+	producer = in_child({
+		struct peer p;
+
+		child_gets(0, guarded_open(&p, self->name, TRIBUF_PRODUCER, 0, 0));
+		for (unsigned long i = 0; i < frames; i++) {
+			child_gets(0, kernel_publish(p.fd, 1, NULL));
+			while (word_of(&p) & TRIBUF_FRESH)
+				;
+		}
+	});
+	for (unsigned long i = 0; i < frames; i++) {
+		int err;
+
+		front = tribuf_word_front(word_of(&self->c));
+		touch(slot_of(&self->c, front), false);
+		while ((err = kernel_acquire(self->c.fd, &frame)) == -EAGAIN)
+			;
+		ASSERT_EQ(0, err);
+		ASSERT_EQ(SIGBUS, touch(slot_of(&self->c, front), false));
+	}
+	EXPECT_EQ(0, ended(producer));
+}
+
 /* Whoever catches the signal learns where it was, to the byte, and goes on. */
 TEST_F(guard, sigbus_says_where_and_the_channel_goes_on)
 {

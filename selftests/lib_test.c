@@ -460,15 +460,18 @@ TEST_F(lib, consumer_bears_a_producer_that_is_much_faster)
 	ASSERT_EQ(consumer, waitpid(consumer, &status, 0));
 	if (!WIFSTOPPED(status) || ptrace(PTRACE_SINGLESTEP, consumer, NULL, NULL))
 		SKIP(return, "nobody can be stepped through here");
-	for (int steps = 0; steps < 5000; steps++) {
-		ASSERT_EQ(consumer, waitpid(consumer, &status, 0));
-		ASSERT_TRUE(WIFSTOPPED(status));
+	waitpid(consumer, &status, 0);
+	/* The swaps of a guarded channel are the kernel's, and need few instructions. */
+	for (int steps = 0; steps < 5000 && WIFSTOPPED(status); steps++) {
 		ASSERT_LE(0, lib_publish(self->p));
 		ASSERT_EQ(0, ptrace(PTRACE_SINGLESTEP, consumer, NULL, NULL));
+		ASSERT_EQ(consumer, waitpid(consumer, &status, 0));
 	}
-	waitpid(consumer, &status, 0);
-	ptrace(PTRACE_DETACH, consumer, NULL, NULL);
-	EXPECT_EQ(0, ended(consumer));
+	if (WIFSTOPPED(status)) {
+		ptrace(PTRACE_DETACH, consumer, NULL, NULL);
+		waitpid(consumer, &status, 0);
+	}
+	EXPECT_EQ(0, status);
 }
 
 TEST_F(lib, acquire_without_a_new_frame_leaves_everything)

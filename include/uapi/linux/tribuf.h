@@ -213,8 +213,9 @@ static __inline__ __u32 tribuf_generation_takeover(__u32 generation)
  * may not read or write there, or PROT_EXEC), EAGAIN (all but page 2 while PENDING),
  * ENOTCONN (before ATTACH), ESTALE (the role ended). What may not be written
  * cannot be made writable by mprotect() either (EACCES). Pages come with the
- * first touch; MAP_POPULATE brings them at once. When the role ends, a touch is
- * SIGBUS, as it is in the gap behind a slot's last page.
+ * first touch, those of a direct channel at once with MAP_POPULATE, which stops at a
+ * gap, so map slots that have gaps one by one. When the role ends, a touch is SIGBUS,
+ * as it is in the gap behind a slot's last page.
  */
 #define TRIBUF_PAGE_STATE	0
 #define TRIBUF_PAGE_FRAMES	1
@@ -418,7 +419,9 @@ struct tribuf_gen_index {
  * GUARDED asks for a guarded channel: none of the other kind is joined (EINVAL).
  * CREATE without it asks for a direct one in the same way. Who neither creates nor
  * asks for it joins either kind, and finds TRIBUF_STATE_GUARDED in @state. While a
- * channel is PENDING, the first attach with GUARDED makes it a guarded one.
+ * channel is PENDING, the first attach with GUARDED makes it a guarded one. Who makes
+ * somebody else's channel guarded, or brings its geometry, has to have the right to
+ * write, in any role.
  *
  * The first frame of a channel that nobody published in stays away: LATEST does
  * nothing then, nor does it if a fresh frame already waits.
@@ -433,7 +436,8 @@ struct tribuf_gen_index {
  * @grants exceeds what @fd grants), EBADF (@fd is no handle), ENOTCONN (@fd is
  * not attached), ESTALE (the channel of @fd is gone or replaced), EFBIG (limit
  * per channel), ENOSPC (limits per user), ENOMEM, EINTR, EPROTO (the state word
- * was spoilt: REPLACE the channel), EOPNOTSUPP (GUARDED on this kernel), EFAULT.
+ * was spoilt: REPLACE the channel), EOPNOTSUPP (GUARDED on this kernel), EFAULT (but
+ * if the memory went during the call, the role has been had, and is over).
  */
 struct tribuf_attach_args {
 	__u32 size;
