@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The tribuf command, end to end: two processes, one channel, KTAP out.
 #   BACKEND=device|shm   which channels (default: device if /dev/tribuf is there)
-#   TRIBUF=FILE          the command (default: the one built in this tree)
+#   TRIBUF=FILE          the command (default: the one in TRIBUF_BUILD)
+#   TRIBUF_BUILD=FOLDER  what make has built (default: for this machine)
 #   TRIBUF_PATIENCE=N    times that everything may take longer (debug kernels)
 #   TRIBUF_SCALE=X       below 1: that much less to transfer
 #   HOST=1               leave the module loaded as it is
@@ -11,8 +12,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 shopt -s nullglob
 patience=${TRIBUF_PATIENCE:-1}
 
-TRIBUF=${TRIBUF:-$PWD/build/$(cc -dumpmachine)/bin/tribuf}
+TRIBUF=${TRIBUF:-${TRIBUF_BUILD:-$PWD/build/$(cc -dumpmachine)}/bin/tribuf}
 [ -x "$TRIBUF" ] || { echo "1..0 # SKIP $TRIBUF is not built: make tools"; exit 4; }
+# Built for another machine it has no libkmod, and the module stays as it is.
+! "$TRIBUF" load --help 2>&1 | grep -q 'without libkmod' || HOST=1
 [ -c /dev/tribuf ] && present=device || present=shm
 BACKEND=${BACKEND:-$present}
 case $BACKEND in

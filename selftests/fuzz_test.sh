@@ -3,7 +3,7 @@
 # Every program that ever made the kernel complain, or that the fuzzer begins with
 # (selftests/fuzz/*.programs), run again: no complaint, nothing left. KTAP.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-fuzz=build/$(cc -dumpmachine)/selftests/fuzz
+fuzz=${TRIBUF_BUILD:-build/$(cc -dumpmachine)}/selftests/fuzz
 [ -c /dev/tribuf ] || { echo "1..0 # SKIP no /dev/tribuf"; exit 4; }
 [ -x "$fuzz" ] || { echo "1..0 # SKIP $fuzz is not built: it needs liburing-dev"; exit 4; }
 
