@@ -131,6 +131,7 @@ TEST_F_TIMEOUT(guard, asking_again_keeps_no_slot, 120)
 {
 	unsigned long frames = scaled(4000);
 	struct tribuf_acquired frame;
+	uint64_t random = seed();
 	uint32_t front;
 	pid_t producer;
 
@@ -140,9 +141,15 @@ TEST_F_TIMEOUT(guard, asking_again_keeps_no_slot, 120)
 
 		child_gets(0, guarded_open(&p, self->name, TRIBUF_PRODUCER, 0, 0));
 		for (unsigned long i = 0; i < frames; i++) {
-			child_gets(0, kernel_publish(p.fd, 1, NULL));
+			uint64_t when;
+
 			while (word_of(&p) & TRIBUF_FRESH)
 				;
+			/* It looks whether its last slot is gone, and then asks. */
+			when = now() + 100000 + chance(&random) % 100000;
+			while (now() < when)
+				;
+			child_gets(0, kernel_publish(p.fd, 1, NULL));
 		}
 	});
 	for (unsigned long i = 0; i < frames; i++) {
