@@ -17,7 +17,8 @@
  *
  * Threads. A handle serves one thread at a time; different handles are
  * independent. tribuf_wait(), tribuf_ring() and tribuf_info() may run beside
- * one other thread on the frame path of the same handle.
+ * one other thread on the frame path of the same handle; tribuf_wait() not yet while
+ * the handle waits for the geometry (TRIBUF_PENDING, until TRIBUF_GEOMETRY).
  *
  * The inline functions also exist as symbols, under the same names, for other
  * languages. This header knows the layout of the shared pages (it is ABI, see
@@ -337,7 +338,8 @@ int tribuf_ring(struct tribuf *handle);
 /*
  * tribuf_format_set - what the frames are (caps, width, height, ...), for
  * consumers to read; frames begun later name this version. Producer only.
- * @bytes: at most TRIBUF_FORMAT_BYTES. Errors: -EACCES, -EMSGSIZE, -ESTALE.
+ * @bytes: at most TRIBUF_FORMAT_BYTES. Errors: -EACCES, -EMSGSIZE, -ESTALE, -EAGAIN
+ * (no geometry yet).
  */
 int tribuf_format_set(struct tribuf *handle, const void *data, size_t bytes);
 

@@ -147,6 +147,7 @@ int tribuf_format_set(struct tribuf *handle, const void *data, size_t bytes)
 	struct handle *h = handle_of(handle);
 	struct tribuf_format *format;
 	uint32_t version;
+	int err;
 
 	if (forked(h))
 		return forked_handle();
@@ -156,8 +157,11 @@ int tribuf_format_set(struct tribuf *handle, const void *data, size_t bytes)
 	if (bytes > sizeof(format->data))
 		return fail(EMSGSIZE, "a format of %zu bytes: at most %d fit", bytes,
 			    TRIBUF_FORMAT_BYTES);
-	if (take_geometry(h))
+	err = take_geometry(h);
+	if (err == -EAGAIN)
 		return fail(EAGAIN, "nobody has created the channel yet: wait for TRIBUF_GEOMETRY");
+	if (err)
+		return err;
 	if (h->guarded)
 		return guarded_format_set(h, data, bytes);
 	format = &h->frames->format;

@@ -322,7 +322,7 @@ static int check_options(const struct tribuf_options *o, const char *name)
 	return err;
 }
 
-static int check_name(const char *name)
+int check_name(const char *name)
 {
 	size_t length = strlen(name), i;
 

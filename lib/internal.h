@@ -133,6 +133,7 @@ void *map_pages(const struct handle *h, size_t length, int protection, uint64_t 
 #define SMALL_SLOTS_OFFSET	(TRIBUF_PAGE_FRAMES * page_size() + \
 				 offsetof(struct tribuf_frames, desc[0].small))
 int check_layout(const struct tribuf_geometry *g);
+int check_name(const char *name);
 int check_geometry(const struct tribuf_geometry *shared, struct tribuf_geometry *checked);
 int take_geometry(struct handle *h);
 bool forked(const struct handle *h);

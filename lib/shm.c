@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,16 +116,22 @@ void shm_wake(struct handle *h, uint32_t kinds)
 		shm_add(&s->control->wakes);
 }
 
-/* Sleep unless the word is not @word any more. */
+/*
+ * Sleep unless the word is not @word any more. Where there is no such call (a filter of
+ * system calls, a 32-bit process on an old kernel), look again each millisecond.
+ */
 static int doze(struct handle *h, uint32_t word, uint32_t kind, int64_t deadline)
 {
 	struct timespec until = { .tv_sec = deadline / SECOND, .tv_nsec = (long)(deadline % SECOND) };
+	struct timespec pause = { .tv_nsec = 1000000 };
 
 	shm_add(&h->shm->control->sleeps);
-	if (syscall(FUTEX_TIME64, &h->shm->state->word, FUTEX_WAIT_BITSET, word, &until, NULL,
-		    kind) < 0 && errno == EINTR)
-		return fail(EINTR, "a signal came while waiting");
-	return 0;
+	if (!syscall(FUTEX_TIME64, &h->shm->state->word, FUTEX_WAIT_BITSET, word, &until, NULL,
+		     kind) || errno == EAGAIN || errno == ETIMEDOUT)
+		return 0;
+	if (errno != EINTR && !nanosleep(&pause, NULL))
+		return 0;
+	return fail(EINTR, "a signal came while waiting");
 }
 
 /*
@@ -441,12 +448,24 @@ static int shm_fd(const struct handle *h)
 
 /* ---- list ---- */
 
+#define LIST_PATIENCE	(SECOND / 10)	/* for the META lock of each file */
+
 static bool fill_entry(struct handle *h, struct tribuf_list_entry *entry)
 {
 	struct tribuf_info_args info;
+	int64_t deadline = now() + LIST_PATIENCE;
 
-	if (check_layout(h->shm->geometry) || shm_info(h, &info, TRIBUF_INFO_PEEK))
+	if (check_layout(h->shm->geometry))
 		return false;
+	while (!shm_trylock(h->fd)) {
+		if (now() > deadline)
+			return false;
+		sched_yield();
+	}
+	memset(&info, 0, sizeof(info));
+	fill_state(h, &info);
+	shm_unlock(h->fd);
+	fill_rest(h, &info);
 	memset(entry, 0, sizeof(*entry));
 	entry->channel = info.channel;
 	memcpy(entry->name, info.name, sizeof(entry->name));
@@ -463,24 +482,29 @@ static bool fill_entry(struct handle *h, struct tribuf_list_entry *entry)
 	return true;
 }
 
-/* Look into the file of channel @name, as nobody; false: it is none, or not ours. */
+/*
+ * Look into the file of channel @name, as nobody; false: it is none, or not ours. By a
+ * copy of its pages, since the file may be anybody's, and become shorter.
+ */
 static bool look_into(const char *name, struct tribuf_list_entry *entry)
 {
+	size_t bytes = TRIBUF_META_PAGES * page_size();
 	struct shm s = { .lock = 0 };
 	struct handle h = { .shm = &s, .fd = -1 };
+	void *pages = malloc(bytes);
 	struct stat st;
 	bool found = false;
 
 	shm_path(&s, name);
 	h.fd = open(s.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (h.fd < 0)
-		return false;
-	if (!fstat(h.fd, &st) && S_ISREG(st.st_mode) &&
-	    st.st_size >= (off_t)(TRIBUF_META_PAGES * page_size()) && !shm_map(&h)) {
+	if (pages && h.fd >= 0 && !fstat(h.fd, &st) && S_ISREG(st.st_mode) &&
+	    pread(h.fd, pages, bytes, 0) == (ssize_t)bytes) {
+		shm_place(&s, pages);
 		found = fill_entry(&h, entry);
-		munmap(s.pages, TRIBUF_META_PAGES * page_size());
 	}
-	close(h.fd);
+	if (h.fd >= 0)
+		close(h.fd);
+	free(pages);
 	return found;
 }
 
@@ -498,9 +522,9 @@ static int shm_list(int (*each)(const struct tribuf_list_entry *channel, void *c
 	while (!result && (file = readdir(folder))) {
 		name = file->d_name + strlen(SHM_FILE);
 		if (strncmp(file->d_name, SHM_FILE, strlen(SHM_FILE)) ||
-		    !*name || strlen(name) >= TRIBUF_NAME_SIZE)
+		    strlen(name) >= TRIBUF_NAME_SIZE)
 			continue;
-		if (look_into(name, &entry))
+		if (!check_name(name) && look_into(name, &entry))
 			result = each(&entry, context);
 	}
 	closedir(folder);

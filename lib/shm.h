@@ -70,6 +70,7 @@ uint32_t shm_count(int fd, int from, int to);
 /* shm_file.c */
 int shm_attach(struct handle *h, const struct tribuf_options *o);
 int shm_map(struct handle *h);
+void shm_place(struct shm *s, unsigned char *pages);
 void shm_path(struct shm *s, const char *name);
 
 /* shm.c */

@@ -14,6 +14,8 @@
 #include "shm.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -79,18 +81,26 @@ static int check_file(const struct handle *h, const struct tribuf_options *o)
 	return 0;
 }
 
+/* Where in @pages what is. */
+void shm_place(struct shm *s, unsigned char *pages)
+{
+	size_t page = page_size();
+
+	s->pages = pages;
+	s->state = (void *)pages;
+	s->frames = (void *)(pages + TRIBUF_PAGE_FRAMES * page);
+	s->geometry = (void *)(pages + TRIBUF_PAGE_GEOMETRY * page);
+	s->control = (void *)(pages + TRIBUF_PAGE_GEOMETRY * page + SHM_CONTROL);
+}
+
 int shm_map(struct handle *h)
 {
 	struct shm *s = h->shm;
 	size_t page = page_size();
 
-	s->pages = map_pages(h, TRIBUF_META_PAGES * page, PROT_READ | PROT_WRITE, 0);
+	shm_place(s, map_pages(h, TRIBUF_META_PAGES * page, PROT_READ | PROT_WRITE, 0));
 	if (!s->pages)
 		return fail(errno, "cannot map %s: %s", s->path, strerror(errno));
-	s->state = (void *)s->pages;
-	s->frames = (void *)(s->pages + TRIBUF_PAGE_FRAMES * page);
-	s->geometry = (void *)(s->pages + TRIBUF_PAGE_GEOMETRY * page);
-	s->control = (void *)(s->pages + TRIBUF_PAGE_GEOMETRY * page + SHM_CONTROL);
 	h->geometry = s->geometry;
 	return 0;
 }
@@ -104,23 +114,30 @@ static void unmap_pages(struct handle *h)
 }
 
 /* Make the file @bytes long, with all of it backed: or a store might SIGBUS. */
-static int grow(const struct handle *h, uint64_t from, uint64_t bytes)
+static int grow(int fd, uint64_t from, uint64_t bytes)
 {
-	if (!fallocate(h->fd, 0, (off_t)from, (off_t)(bytes - from)))
+	sigset_t all, before;
+	int err = 0;
+
+	/* A signal undoes all of it; one that comes each 10 ms would do so for ever. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	if (fallocate(fd, 0, (off_t)from, (off_t)(bytes - from)))
+		err = errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!err)
 		return 0;
-	return fail(errno, "no room for %llu bytes in " SHM_DIRECTORY ": %s: use smaller slots, free some, or mount it larger",
-		    (unsigned long long)bytes, strerror(errno));
+	return fail(err, "no room for %llu bytes in " SHM_DIRECTORY ": %s: use smaller slots, free some, or mount it larger",
+		    (unsigned long long)bytes, strerror(err));
 }
 
-/* Give a channel without geometry the one that @o asks for. */
-static int set_geometry(struct handle *h, const struct tribuf_options *o)
+/* The slots that @o asks for. @file_bytes: out: how long the file becomes by them. */
+static int plan_geometry(const struct tribuf_options *o, struct tribuf_geometry *g,
+			 uint64_t *file_bytes)
 {
-	struct tribuf_geometry *g = h->shm->geometry;
 	uint64_t page = page_size(), stride = (o->slot_size + page - 1) & -page;
 	uint32_t granule = o->granule ? o->granule : TRIBUF_GRANULE_DEFAULT;
 	uint64_t offset = TRIBUF_META_PAGES * page, bytes;
-	uint32_t features = 0;
-	int err;
 
 	if (stride < o->slot_size ||
 	    __builtin_mul_overflow(stride, (uint64_t)TRIBUF_SLOTS, &bytes) ||
@@ -130,19 +147,35 @@ static int set_geometry(struct handle *h, const struct tribuf_options *o)
 	if ((bytes - 1) / granule > UINT32_MAX)
 		return fail(EINVAL, "references of 32 bits do not reach over slots of %llu bytes by granules of %u: use a larger granule",
 			    (unsigned long long)o->slot_size, granule);
-	if (tribuf_slots_are_small(o->slot_size, granule)) {
-		features = TRIBUF_FEATURE_SMALL;
-		stride = sizeof(struct tribuf_desc);
-		offset = SMALL_SLOTS_OFFSET;
-	} else {
-		err = grow(h, offset, offset + bytes);
-		if (err)
-			return err;
-	}
-	g->features = features;
+	g->features = 0;
+	g->granule = granule;
 	g->slot_stride = stride;
 	g->slots_offset = offset;
-	g->granule = granule;
+	*file_bytes = offset + bytes;
+	if (tribuf_slots_are_small(o->slot_size, granule)) {
+		g->features = TRIBUF_FEATURE_SMALL;
+		g->slot_stride = sizeof(struct tribuf_desc);
+		g->slots_offset = SMALL_SLOTS_OFFSET;
+		*file_bytes = offset;
+	}
+	return 0;
+}
+
+/* Give a channel without geometry the one that @o asks for. */
+static int set_geometry(struct handle *h, const struct tribuf_options *o)
+{
+	uint64_t pages = TRIBUF_META_PAGES * page_size(), bytes;
+	struct tribuf_geometry *g = h->shm->geometry, planned;
+	int err = plan_geometry(o, &planned, &bytes);
+
+	if (!err && bytes > pages)
+		err = grow(h->fd, pages, bytes);
+	if (err)
+		return err;
+	g->features = planned.features;
+	g->slot_stride = planned.slot_stride;
+	g->slots_offset = planned.slots_offset;
+	g->granule = planned.granule;
 	__atomic_and_fetch(&g->state, ~TRIBUF_STATE_PENDING, __ATOMIC_RELAXED);
 	/* Last, for it says that the rest is there. Partner: take_geometry(). */
 	__atomic_thread_fence(__ATOMIC_RELEASE);
@@ -159,7 +192,7 @@ static int initialise(struct handle *h, const struct tribuf_options *o)
 
 	if (ftruncate(h->fd, 0) || fstat(h->fd, &st))
 		return fail(errno, "cannot empty %s: %s", h->shm->path, strerror(errno));
-	err = grow(h, 0, TRIBUF_META_PAGES * page_size());
+	err = grow(h->fd, 0, TRIBUF_META_PAGES * page_size());
 	if (!err)
 		err = shm_map(h);
 	if (err)
@@ -176,14 +209,35 @@ static int initialise(struct handle *h, const struct tribuf_options *o)
 	return o->slot_size && o->flags & TRIBUF_CREATE ? set_geometry(h, o) : 0;
 }
 
+/* Can the channel that @o asks for be made? For then the old one goes. */
+static int check_room(const struct tribuf_options *o)
+{
+	struct tribuf_geometry planned;
+	uint64_t bytes;
+	int err = plan_geometry(o, &planned, &bytes), fd;
+
+	if (err)
+		return err;
+	fd = open(SHM_DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return 0;	/* not told here */
+	err = grow(fd, 0, bytes);
+	close(fd);
+	return err;
+}
+
 /* The old channel's handles learn it; its file goes, and a new one is made. */
-static int replace(struct handle *h)
+static int replace(struct handle *h, const struct tribuf_options *o)
 {
 	struct stat st;
+	int err;
 
 	if (fstat(h->fd, &st) || (st.st_uid != geteuid() && geteuid()))
 		return fail(EPERM, "channel '%s' belongs to user %u: only that one or root can replace it",
 			    h->shm->name, st.st_uid);
+	err = check_room(o);
+	if (err)
+		return err;
 	if (unlink(h->shm->path))
 		return fail(EPERM, "cannot remove %s: %s", h->shm->path, strerror(errno));
 	if (h->shm->geometry->magic == TRIBUF_MAGIC)
@@ -232,6 +286,20 @@ static int join_geometry(struct handle *h, const struct tribuf_options *o)
 	return 0;
 }
 
+/* The META lock is held: who has the role's lock by now is the one that it is for. */
+static int claim_role(struct handle *h)
+{
+	struct shm *s = h->shm;
+	int byte = shm_take(h->fd, h->role);
+
+	if (byte < 0)
+		return role_taken(s->name, h->role,
+				  h->role == TRIBUF_PRODUCER ? s->control->producer_pid :
+				  h->role == TRIBUF_CONSUMER ? s->control->consumer_pid : 0);
+	s->lock = byte;
+	return 0;
+}
+
 /* A channel that somebody else is attached to. */
 static int join(struct handle *h, const struct tribuf_options *o)
 {
@@ -247,8 +315,10 @@ static int join(struct handle *h, const struct tribuf_options *o)
 	if (err)
 		return err;
 	if (o->flags & TRIBUF_REPLACE)
-		return replace(h);
+		return replace(h, o);
 	err = check_layout(h->shm->geometry);
+	if (!err)
+		err = claim_role(h);	/* before it gets a geometry from us */
 	return err ? err : join_geometry(h, o);
 }
 
@@ -329,21 +399,13 @@ static void announce(struct handle *h)
 
 static int take_role(struct handle *h, const struct tribuf_options *o)
 {
-	struct shm *s = h->shm;
-	int byte = shm_take(h->fd, h->role), err;
+	int err = h->shm->lock ? 0 : claim_role(h);
 
-	if (byte < 0)
-		return role_taken(s->name, h->role,
-				  h->role == TRIBUF_PRODUCER ? s->control->producer_pid :
-				  h->role == TRIBUF_CONSUMER ? s->control->consumer_pid : 0);
-	err = take_over(h, o);
-	if (err) {
-		shm_drop(h->fd, byte);
-		return err;
-	}
-	s->lock = byte;
-	announce(h);
-	return 0;
+	if (!err)
+		err = take_over(h, o);
+	if (!err)
+		announce(h);
+	return err;
 }
 
 /* Not attached after all; a file that is nobody's goes. */
@@ -361,6 +423,7 @@ static void drop_file(struct handle *h)
 	if (h->fd >= 0)
 		close(h->fd);	/* and with it its locks */
 	h->fd = -1;
+	h->shm->lock = 0;
 }
 
 /* Once. -EAGAIN, not explained: another process got ahead. */

@@ -40,7 +40,10 @@ static int first_held(int fd, int from, int to)
 	/* Where the kernel cannot tell, held: or a living channel would count as left over. */
 	if (fcntl(fd, F_OFD_GETLK, &lock))
 		return from;
-	return lock.l_type == F_UNLCK ? to : (int)lock.l_start;
+	if (lock.l_type == F_UNLCK)
+		return to;
+	/* A stranger's may be longer than a byte. */
+	return lock.l_start > from ? (int)lock.l_start : from;
 }
 
 bool shm_trylock(int fd)

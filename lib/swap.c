@@ -289,6 +289,8 @@ int tribuf_accept(struct tribuf *t, const struct tribuf_acquired *acquired,
 	struct handle *h = handle_of(t);
 	int err;
 
+	if (forked(h))
+		return forked_handle();
 	if (h->role != TRIBUF_CONSUMER && h->role != TRIBUF_OBSERVER)
 		return fail(EACCES, "a %s takes no frames", role_name(h->role));
 	err = arrive(h);

@@ -9,6 +9,10 @@
 
 #include "common.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+
 #include <tribuf.h>
 
 /* @prefix of a channel's name: "" or "shm:". @kind of what is created: GUARDED or 0. */
@@ -101,6 +105,21 @@ helper bool metadata_is_out_of_reach(const struct tribuf *t)
 		    !page_is_read_only(tribuf_fd(t), page))
 			return false;
 	return true;
+}
+
+/* From now on the system call @number fails with @error, here and in children. */
+helper int forbid_call(uint32_t number, int error)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) ? -errno : 0;
 }
 
 /* Of the channel @name on shm. */

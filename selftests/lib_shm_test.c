@@ -8,9 +8,13 @@
 #include "lib.h"
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
 
 #define BYTE_META	0
 #define BYTE_PRODUCER	1
+#define BYTE_OBSERVERS	64
 #define CONTROL_RINGS	(2048 + 8)	/* bytes from the start of the geometry's page: low, high */
 
 FIXTURE(shm) {
@@ -89,11 +93,17 @@ TEST_F(shm, file_that_is_nobodys_is_a_leftover_whatever_is_in_it)
 	EXPECT_EQ(1, lib_publish(self->t));
 }
 
-static int lock_byte(int fd, int byte)
+static int lock_bytes(int fd, int byte, int count)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte,
+			      .l_len = count };
 
 	return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+static int lock_byte(int fd, int byte)
+{
+	return lock_bytes(fd, byte, 1);
 }
 
 TEST_F(shm, file_that_somebody_has_locked_is_no_channel_if_it_is_too_short)
@@ -115,6 +125,140 @@ TEST_F(shm, process_stopped_in_the_middle_is_waited_for_but_not_for_ever)
 	EXPECT_EQ(-EBUSY, try(self->name, TRIBUF_CONSUMER, 0, 0));
 	close(fd);
 	EXPECT_EQ(0, try(self->name, TRIBUF_CONSUMER, 0, 0));
+}
+
+/* ---- strangers, who may open the file ---- */
+
+TEST_F(shm, a_strangers_locks_hang_nobody)
+{
+	struct tribuf_info_args info;
+	uint64_t began;
+	int fd;
+
+	umask(0);
+	ASSERT_EQ(0, produce(self, 0));
+	fd = open(self->path, O_RDWR);
+	/* Of all observers and some keepers, in one piece. */
+	ASSERT_EQ(0, lock_bytes(fd, BYTE_OBSERVERS, 2 * TRIBUF_OBSERVERS_MAX));
+	alarm(10);
+	EXPECT_EQ(1, tribuf_list(TRIBUF_BACKEND_SHM, is_mine, NULL));
+	EXPECT_EQ(0, tribuf_info(self->t, &info));
+	EXPECT_EQ(TRIBUF_OBSERVERS_MAX, info.observers);
+	alarm(0);
+	/* Whoever lists waits for nobody: it may be any file. */
+	ASSERT_EQ(0, lock_byte(fd, BYTE_META));
+	began = now();
+	EXPECT_EQ(0, tribuf_list(TRIBUF_BACKEND_SHM, is_mine, NULL));
+	EXPECT_GT(2 * NS_PER_S, now() - began);
+	close(fd);
+}
+
+static int has_no_blank(const struct tribuf_list_entry *channel, void *context)
+{
+	return strchr((const char *)channel->name, '\033') || strchr((const char *)channel->name, ' ');
+}
+
+TEST_F(shm, names_that_are_none_are_not_listed)
+{
+	char other[sizeof(self->path) + 8];
+
+	ASSERT_EQ(0, produce(self, 0));
+	snprintf(other, sizeof(other), "%s\033[7m b", self->path);
+	ASSERT_EQ(0, link(self->path, other));
+	EXPECT_EQ(0, tribuf_list(TRIBUF_BACKEND_SHM, has_no_blank, NULL));
+	unlink(other);
+	EXPECT_EQ(1, tribuf_list(TRIBUF_BACKEND_SHM, is_mine, NULL));
+}
+
+/* ---- what fails leaves everything as it was ---- */
+
+TEST_F(shm, who_gets_no_role_brings_no_geometry)
+{
+	ASSERT_EQ(0, open_as(&self->t, self->name, TRIBUF_CONSUMER, TRIBUF_PENDING, 0));
+	EXPECT_EQ(-EBUSY, try(self->name, TRIBUF_CONSUMER, TRIBUF_CREATE, 64));
+	EXPECT_EQ(0, try(self->name, TRIBUF_PRODUCER, TRIBUF_CREATE, SLOT));
+}
+
+TEST_F(shm, refused_replacement_leaves_the_channel)
+{
+	struct tribuf_options o = options(TRIBUF_PRODUCER, TRIBUF_CREATE | TRIBUF_REPLACE, 0);
+	static const struct { uint64_t size; int err; } refused[] = {
+		{ UINT64_MAX / 2, -EFBIG },	/* more than can be mapped */
+		{ 1ull << 36, -EINVAL },	/* by granules of 8 */
+		{ 1ull << 33, -ENOSPC },
+	};
+	struct tribuf *t;
+	struct statvfs room;
+
+	ASSERT_EQ(0, produce(self, 0));
+	ASSERT_EQ(0, statvfs("/dev/shm", &room));
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		if (sizeof(size_t) == 4 && i)
+			break;		/* none of them can be mapped */
+		if (refused[i].err == -ENOSPC && room.f_bavail * room.f_bsize > 3 * refused[i].size)
+			break;
+		o.slot_size = refused[i].size;
+		EXPECT_EQ(refused[i].err, tribuf_open(&t, self->name, &o));
+	}
+	EXPECT_EQ(1, lib_publish(self->t));
+	EXPECT_EQ(0, try(self->name, TRIBUF_CONSUMER, 0, 0));
+}
+
+static void nothing(int sig)
+{
+}
+
+TEST_F(shm, signals_do_not_keep_a_channel_from_being_made)
+{
+	struct itimerval often = { .it_value.tv_usec = 1000, .it_interval.tv_usec = 1000 };
+	struct sigaction action = { .sa_handler = nothing };
+	int err;
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	err = open_as(&self->t, self->name, TRIBUF_PRODUCER, TRIBUF_CREATE, 16u << 20);
+	often.it_value.tv_usec = 0;
+	setitimer(ITIMER_REAL, &often, NULL);
+	EXPECT_EQ(0, err);
+}
+
+/* ---- where the system call to sleep by is refused ---- */
+
+static int forbid_futexes(void)
+{
+#ifdef SYS_futex_time64
+	int err = forbid_call(SYS_futex_time64, EPERM);
+
+	if (err)
+		return err;
+#endif
+	return forbid_call(SYS_futex, EPERM);
+}
+
+TEST_F(shm, wait_does_not_spin_where_it_may_not_sleep)
+{
+	struct tribuf_info_args info;
+	pid_t child;
+
+	ASSERT_EQ(0, produce(self, 0));
+	child = in_child({
+		struct tribuf *t;
+
+		child_gets(0, tribuf_open_consumer(&t, self->name));
+		if (forbid_futexes())
+			_exit(4);
+		child_gets(0, tribuf_wait(t, TRIBUF_READY, NS_PER_S / 4));
+		child_gets(0, tribuf_info(t, &info));
+		child_must(info.kernel_sleeps > 1 && info.kernel_sleeps < 500);
+	});
+	switch (ended(child)) {
+	case 4:
+		SKIP(return, "no filters of system calls here");
+	case 0:
+		break;
+	default:
+		EXPECT_TRUE(false);
+	}
 }
 
 /* ---- rights ---- */

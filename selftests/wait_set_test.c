@@ -3,8 +3,6 @@
  * Sets of channels: what they report, and that their cost grows with those that
  * are ready and not with those that are in them.
  */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -392,28 +390,13 @@ TEST_F(set, signal_ends_the_wait)
 
 /* ---- where io_uring is forbidden ---- */
 
-/* Let io_uring_setup() fail with @error from now on. */
-static void forbid_uring(int error)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { ARRAY_SIZE(filter), filter };
-
-	child_must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-	child_must(!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
-}
-
 static void wait_without_uring(int error)
 {
 	struct tribuf_ready ready;
 	struct tribuf_set *set;
 	struct tribuf *c, *p;
 
-	forbid_uring(error);
+	child_gets(0, forbid_call(SYS_io_uring_setup, error));
 	child_gets(0, tribuf_set_create(&set, 0));
 	child_gets(0, open_as(&c, numbered(FEW), TRIBUF_CONSUMER, TRIBUF_CREATE, SLOT));
 	child_gets(0, open_as(&p, numbered(FEW), TRIBUF_PRODUCER, 0, 0));
