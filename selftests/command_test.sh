@@ -252,6 +252,20 @@ test_roles_are_taken_once() {
 	expect 3 "$TRIBUF" sub "$ch" --observe --timeout 0.1
 }
 
+test_file_is_emptied_by_who_has_the_role_only() {
+	local sub
+	lines 1000 >"$dir/copy"
+	"$TRIBUF" sub "$ch" "$dir/copy" &
+	sub=$!
+	{ echo x; sleep 30; } | "$TRIBUF" pub "$ch" --frame-size 2 &
+	until_true grep -qx x "$dir/copy"
+	expect 6 "$TRIBUF" sub "$ch" "$dir/copy"
+	[ "$(<"$dir/copy")" = x ] || fail "$(stat -c %s "$dir/copy") bytes"
+	kill -TERM $sub
+	ended $sub 143
+	[ "$(<"$dir/copy")" = x ] || fail "$(stat -c %s "$dir/copy") bytes at the end"
+}
+
 # Large frames: the producer often outruns the copies, which must show.
 test_observers_see_whole_frames() {
 	local one two pub sub

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "tool.h"
 
@@ -169,19 +170,33 @@ static int parse(struct sub *s, int argc, char **argv)
 	return EXIT_OK;
 }
 
-/* Before the role is taken, so that nothing is lost to an output that cannot be. */
+/*
+ * Before the role is taken, so that nothing is lost to an output that cannot be. Until
+ * then, what is in it may be what another is writing.
+ */
 static int open_output(struct sub *s)
 {
 	if (s->discard)
 		s->fd = -1;
 	else if (s->file) {
-		s->fd = open(s->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+		s->fd = open(s->file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 		if (s->fd < 0) {
 			complain("cannot write %s: %m", s->file);
 			return EXIT_FAILED;
 		}
 	}
 	return EXIT_OK;
+}
+
+/* What is no regular file has nothing in it. */
+static int empty_output(struct sub *s)
+{
+	struct stat file;
+
+	if (!s->file || (!fstat(s->fd, &file) && !S_ISREG(file.st_mode)) || !ftruncate(s->fd, 0))
+		return EXIT_OK;
+	complain("cannot write %s: %m", s->file);
+	return EXIT_FAILED;
 }
 
 /* Some file systems tell only now that there was no room. */
@@ -507,9 +522,8 @@ static int run(int argc, char **argv)
 	if (status)
 		return status;
 	err = open_channel(&s);
-	if (err)
-		status = channel_failed(err, "take frames from", s.name);
-	else
+	status = err ? channel_failed(err, "take frames from", s.name) : empty_output(&s);
+	if (!status)
 		status = subscribe(&s);
 	tribuf_close(s.channel);
 	free(s.copy);
