@@ -392,6 +392,28 @@ test_output_cannot_be_made() {
 	return 0
 }
 
+# A channel's file that got the number of one would have messages and frames in its pages.
+test_standard_descriptors_are_closed() {
+	local pub
+	"$TRIBUF" pub "$ch" --pattern --frame-size 4K --rate 1000 2>"$dir/err2" &
+	pub=$!
+	until_true has_producer
+	expect 1 closing '>&-' sub "$ch"
+	says 'cannot write standard output: Bad file descriptor'
+	expect 1 closing '>&-' ls
+	says 'standard output: Bad file descriptor'
+	expect 0 closing '2>&-' sub "$ch" --verify --count 3 --json
+	expect 0 "$TRIBUF" sub "$ch" --verify --count 3
+	kill -TERM $pub
+	ended $pub 143
+	until_true is_gone
+	expect 1 closing '<&-' pub "$ch"
+	says 'cannot read standard input: Bad file descriptor'
+}
+closing() { # REDIRECTION ARGUMENT...
+	sh -c "exec \"\$@\" $1" sh "$TRIBUF" "${@:2}"
+}
+
 test_input_cannot_be_read() {
 	expect 1 "$TRIBUF" pub "$ch" "$dir/none"
 	says 'cannot read'
