@@ -385,6 +385,44 @@ test_output_is_full() {
 	says 'No space left'
 }
 
+unread() { # ARGUMENT...: with an output that its reader has left
+	perl -e 'pipe(R, W); close R; open(STDOUT, ">&", W); exec @ARGV' "$TRIBUF" "$@"
+}
+full() { "$TRIBUF" "$@" >/dev/full; }
+
+test_every_command_tells_why_its_output_failed() {
+	local command
+	"$TRIBUF" create "$ch" --slot-size 4K >"$dir/line" &
+	until_true non_empty "$dir/line"
+	for command in "info $ch" "info $ch --json" --help 'help sub' 'sub --help' --version; do
+		# shellcheck disable=SC2086  # words on purpose
+		expect 5 unread $command
+		[ ! -s "$dir/err" ] || fail "$command: $(<"$dir/err")"
+		# shellcheck disable=SC2086
+		expect 1 full $command
+		says 'No space left'
+	done
+	expect 5 unread ls --json
+	expect 1 full ls --json
+	says 'No space left'
+	# Which is told at the end; what happened meanwhile is another matter.
+	"$TRIBUF" create "$ch.2" --slot-size 4K >/dev/full 2>"$dir/err" &
+	until_true "$TRIBUF" info "$ch.2"
+	kill -TERM $!
+	ended $! 1
+	says 'No space left'
+}
+
+test_set_tells_why_its_output_failed() {
+	sets_can_wait
+	"$TRIBUF" pub "$ch" --pattern --frame-size 4K --rate 100 &
+	until_true has_producer
+	expect 1 full sub --set "$ch"
+	says 'No space left'
+	expect 5 unread sub --set "$ch"
+	[ ! -s "$dir/err" ] || fail "messages: $(<"$dir/err")"
+}
+
 test_output_cannot_be_made() {
 	expect 1 "$TRIBUF" sub "$ch" "$dir/no/such"
 	says 'cannot write'

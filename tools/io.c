@@ -81,3 +81,13 @@ int write_whole(int fd, const void *data, size_t bytes)
 	}
 	return 0;
 }
+
+/* stdio remembers that something was not written, but not why. */
+int flush_output(void)
+{
+	static int error;
+
+	if ((fflush(stdout) || ferror(stdout)) && !error)
+		error = errno;
+	return error;
+}

@@ -99,16 +99,13 @@ static int fill_standard_descriptors(void)
 
 int main(int argc, char **argv)
 {
-	int status = fill_standard_descriptors();
+	int error, status = fill_standard_descriptors();
 
 	if (status)
 		return status;
 	/* A reader of our output that leaves is an error of write(), see io.c. */
 	signal(SIGPIPE, SIG_IGN);
 	status = run(argc, argv);
-	if ((fflush(stdout) || ferror(stdout)) && status == EXIT_OK) {
-		complain("cannot write to standard output: %m");
-		status = EXIT_FAILED;
-	}
-	return status;
+	error = flush_output();
+	return error && status == EXIT_OK ? output_failed(NULL, error) : status;
 }

@@ -141,9 +141,7 @@ static int take(struct many *m, struct member *member)
 
 	if (result == 1) {
 		m->taken++;
-		if (printf("%s %" PRIu64 " %" PRIu64 "\n", member->name, frame.seq,
-			   frame.bytes) < 0)
-			return -EPIPE;
+		printf("%s %" PRIu64 " %" PRIu64 "\n", member->name, frame.seq, frame.bytes);
 	}
 	return result;
 }
@@ -155,7 +153,7 @@ static bool replaced(struct member *member)
 	return !tribuf_info(member->channel, &info) && info.state & TRIBUF_STATE_REPLACED;
 }
 
-/* 0; -EPIPE; or what ended this channel alone. */
+/* 0, or what ended this channel alone. */
 static int member_ready(struct many *m, struct member *member, int events)
 {
 	int result = events;
@@ -175,14 +173,11 @@ static int member_ready(struct many *m, struct member *member, int events)
 	return result;
 }
 
-/* False: nobody reads the output. */
-static bool handle_ready(struct many *m, const struct tribuf_ready *ready)
+static void handle_ready(struct many *m, const struct tribuf_ready *ready)
 {
 	struct member *member = ready->data;
 	int err = member_ready(m, member, ready->events);
 
-	if (err == -EPIPE)
-		return false;
 	if (err == -ESTALE && m->options->follow) {
 		tribuf_close(member->channel);
 		member->channel = NULL;
@@ -193,7 +188,6 @@ static bool handle_ready(struct many *m, const struct tribuf_ready *ready)
 		member_failed(m, member, err);
 		leave(m, member);
 	}
-	return true;
 }
 
 static int wait_ready(struct many *m, struct tribuf_ready *ready)
@@ -214,18 +208,17 @@ static int wait_ready(struct many *m, struct tribuf_ready *ready)
 static void take_all(struct many *m)
 {
 	struct tribuf_ready ready[READY];
-	bool read = true;
-	int n = 0, i;
+	int n = 0, i, error = 0;
 
-	while (read && n >= 0 && m->waited_for && !enough(m) && !signal_caught()) {
+	while (!error && n >= 0 && m->waited_for && !enough(m) && !signal_caught()) {
 		n = wait_ready(m, ready);
-		for (i = 0; i < n && read && !enough(m); i++)
-			read = handle_ready(m, &ready[i]);
+		for (i = 0; i < n && !enough(m); i++)
+			handle_ready(m, &ready[i]);
 		/* A line is of use when it comes, as the frame is. */
-		read &= !fflush(stdout);
+		error = flush_output();
 	}
-	if (!read)
-		m->error = EXIT_UNREAD;
+	if (error && !signal_caught())
+		m->error = output_failed(NULL, error);
 }
 
 static int open_all(struct many *m, char **names, size_t count)

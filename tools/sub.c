@@ -180,10 +180,8 @@ static int open_output(struct sub *s)
 		s->fd = -1;
 	else if (s->file) {
 		s->fd = open(s->file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-		if (s->fd < 0) {
-			complain("cannot write %s: %m", s->file);
-			return EXIT_FAILED;
-		}
+		if (s->fd < 0)
+			return output_failed(s->file, errno);
 	}
 	return EXIT_OK;
 }
@@ -195,8 +193,7 @@ static int empty_output(struct sub *s)
 
 	if (!s->file || (!fstat(s->fd, &file) && !S_ISREG(file.st_mode)) || !ftruncate(s->fd, 0))
 		return EXIT_OK;
-	complain("cannot write %s: %m", s->file);
-	return EXIT_FAILED;
+	return output_failed(s->file, errno);
 }
 
 /* Some file systems tell only now that there was no room. */
@@ -204,8 +201,7 @@ static int close_output(struct sub *s)
 {
 	if (!s->file || !close(s->fd))
 		return EXIT_OK;
-	complain("cannot write %s: %m", s->file);
-	return EXIT_FAILED;
+	return output_failed(s->file, errno);
 }
 
 static int look_for_producer(struct sub *s)
@@ -464,14 +460,8 @@ static int explain_failure(const struct sub *s, int result)
 
 static int explain_end(const struct sub *s, int result, int output_error)
 {
-	if (output_error == EPIPE)
-		return EXIT_UNREAD;
-	if (output_error) {
-		complain("cannot write %s: %s (after %" PRIu64 " frames)",
-			 s->file ? s->file : "standard output", strerror(output_error),
-			 s->taken - 1);
-		return EXIT_FAILED;
-	}
+	if (output_error)
+		return output_failed(s->file, output_error);
 	if (signal_caught())
 		return EXIT_SIGNAL + signal_caught();
 	if (result < 0)

@@ -43,6 +43,7 @@ int help_or_usage(int option);		/* for getopt_long's '?', ':' and our 'h' */
 /* Of a command with no option but --json: GO_ON, or the status to exit with. */
 int parse_json_only(int argc, char **argv, bool *as_json);
 int channel_failed(int err, const char *doing, const char *name);
+int output_failed(const char *file, int error);		/* NULL: standard output */
 int parse_size(const char *text, const char *what, uint64_t *size);
 int parse_count(const char *text, const char *what, uint64_t *count);
 int parse_mode(const char *text, uint32_t *mode);
@@ -59,6 +60,7 @@ int64_t now_ns(void);
 int sleep_until(int64_t deadline);
 ssize_t read_whole(int fd, void *data, size_t bytes);
 int write_whole(int fd, const void *data, size_t bytes);
+int flush_output(void);			/* 0, or the errno for which standard output lacks something */
 
 /* calls.c: system calls that libtribuf made, counted at its calls into libc */
 struct calls {
