@@ -266,6 +266,23 @@ test_file_is_emptied_by_who_has_the_role_only() {
 	[ "$(<"$dir/copy")" = x ] || fail "$(stat -c %s "$dir/copy") bytes at the end"
 }
 
+# Wherever it ends: in the maps, or with the observer's copy.
+test_lack_of_memory_is_told() {
+	local size status=1 ends=0
+	whatever_the_backend
+	(ulimit -v 24576 && "$TRIBUF" --version) >"$dir/out" 2>&1 || skip 'needs more address space for itself'
+	"$TRIBUF" pub "$ch" --pattern --frame-size 8M --rate 10 &
+	until_true has_producer
+	for ((size = 24; status == 1; size += 4)); do
+		status=0
+		(ulimit -v $((size << 10)) && exec "$TRIBUF" sub "$ch" --observe --verify --count 1) 2>"$dir/err" || status=$?
+		[ $status = 0 ] || says 'address space (ulimit -v)'
+		ends=$((ends + 1))
+	done
+	[ $status = 0 ] || fail "status $status: $(<"$dir/err")"
+	[ $ends -gt 2 ] || fail 'memory lacked nowhere'
+}
+
 # Large frames: the producer often outruns the copies, which must show.
 test_observers_see_whole_frames() {
 	local one two pub sub
@@ -342,21 +359,25 @@ test_set_goes_on_when_one_of_it_ends() {
 	until_true non_empty "$dir/err"
 	echo x | "$TRIBUF" pub "$ch.2" --paced --frame-size 2 -q || fail "pub: $?"
 	ended $sub 4
-	says "$ch.1"
+	says "replaced channel $ch.1"
 	is_output "$ch.2 1 2"
 }
 
 is_not_ours() { [ "$(readlink "$1")" != "$(readlink /proc/self/ns/ipc)" ]; }	# NAMESPACE
 
-# In an IPC namespace of its own, where there are no channels but these.
-test_all_takes_from_those_that_are_free() {
-	local space
+# An IPC namespace of its own, where there are no channels but the test's.
+make_space() {
 	sets_can_wait
 	unshare --ipc true 2>/dev/null || skip 'needs the right to make a namespace'
 	unshare --ipc sleep 100 &
 	space=/proc/$!/ns/ipc
-	there() { nsenter --ipc="$space" "$TRIBUF" "$@"; }
 	until_true is_not_ours "$space"
+}
+there() { nsenter --ipc="$space" "$TRIBUF" "$@"; }
+
+test_all_takes_from_those_that_are_free() {
+	local space
+	make_space
 	expect 1 there sub --all
 	says 'no channel'
 	{ echo x; sleep 30; } | there pub "$ch.1" --frame-size 2 -q &
@@ -370,6 +391,27 @@ test_all_takes_from_those_that_are_free() {
 	is_output "$ch.1 1 2"
 	expect 3 there sub --all --observe --timeout 0.3
 	is_output "$ch."{'1 1 2','2 1 3'}
+}
+
+# However few there may be: it listens to both channels, or says what is missing.
+test_all_is_not_fewer_for_lack_of_descriptors() {
+	local space one limit status few=0
+	make_space
+	for one in 1 2; do
+		{ echo x; sleep 30; } | there pub "$ch.$one" --frame-size 2 -q &
+		until_true there sub "$ch.$one" --observe --count 1
+	done
+	for limit in {4..12}; do
+		status=0
+		(ulimit -Sn "$limit" && there sub --all --observe --timeout 0.1) >"$dir/out" 2>"$dir/err" || status=$?
+		if [ $status = 3 ]; then
+			is_output "$ch."{1,2}' 1 2'
+		else
+			says 'Too many open files'
+			few=$((few + 1))
+		fi
+	done
+	[ $few -gt 0 ] || fail 'never too few of them'
 }
 
 test_reader_of_the_output_leaves() {

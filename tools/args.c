@@ -90,9 +90,7 @@ static int exit_status(int err)
 
 int channel_failed(int err, const char *doing, const char *name)
 {
-	const char *sentence = tribuf_explain();
-
-	complain("cannot %s %s: %s", doing, name, *sentence ? sentence : strerror(-err));
+	complain("cannot %s %s: %s", doing, name, tribuf_explain());
 	return exit_status(err);
 }
 

@@ -29,9 +29,9 @@ struct many {
 	int error;			/* that ended it */
 };
 
-static int member_failed(struct many *m, const struct member *member, int err)
+static int member_failed(struct many *m, const char *name, int err)
 {
-	m->error = channel_failed(err, "take frames from", member->name);
+	m->error = taking_failed(err, name);
 	return err;
 }
 
@@ -63,21 +63,28 @@ static int member_open(struct many *m, struct member *member)
 	return err;
 }
 
+/*
+ * Of all channels we take those that we may have: others are busy, spoilt, or gone by
+ * now. What we lack ourselves, we would lack for the next one too.
+ */
+static bool passed_over(const struct many *m, int err)
+{
+	return m->options->all && (err == -EBUSY || err == -EACCES || err == -EPERM ||
+				   err == -ENOENT || err == -ESTALE || err == -EPROTO);
+}
+
 static int add(struct many *m, const char *name)
 {
 	struct member *member = calloc(1, sizeof(*member));
 	int err;
 
 	if (!member)
-		return -ENOMEM;
+		return member_failed(m, name, -ENOMEM);
 	snprintf(member->name, sizeof(member->name), "%.*s", TRIBUF_NAME_SIZE, name);
 	err = member_open(m, member);
-	/* Of all channels, those that we may have: others may be busy, or gone by now. */
-	if (err && !m->options->all)
-		member_failed(m, member, err);
 	if (err) {
 		free(member);
-		return err;
+		return passed_over(m, err) ? 0 : member_failed(m, name, err);
 	}
 	member->next = m->members;
 	m->members = member;
@@ -90,19 +97,17 @@ static int add_listed(const struct tribuf_list_entry *channel, void *many)
 	char name[TRIBUF_NAME_SIZE + 1];
 
 	snprintf(name, sizeof(name), "%.*s", TRIBUF_NAME_SIZE, (const char *)channel->name);
-	if (*name)
-		add(many, name);
-	return 0;
+	return *name ? add(many, name) : 0;
 }
 
 static int add_all(struct many *m)
 {
 	int err = tribuf_list(TRIBUF_BACKEND_DEVICE, add_listed, m);
 
-	if (err) {
+	if (err && !m->error)
 		m->error = channel_failed(err, "list", "the channels");
+	if (err)
 		return err;
-	}
 	if (m->members)
 		return 0;
 	complain("there is no channel that could be taken frames from (see tribuf ls)");
@@ -185,7 +190,7 @@ static void handle_ready(struct many *m, const struct tribuf_ready *ready)
 	}
 	/* The others go on. */
 	if (err < 0) {
-		member_failed(m, member, err);
+		member_failed(m, member->name, err);
 		leave(m, member);
 	}
 }

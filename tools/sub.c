@@ -443,19 +443,29 @@ static int print_stats(struct sub *s, int64_t end, struct calls calls)
 	return report_print(&s->report, rows, s->verify ? count : count - 4);
 }
 
-static int explain_failure(const struct sub *s, int result)
+/* What we find ourselves, libtribuf has no sentence about. */
+int taking_failed(int err, const char *name)
 {
-	switch (result) {
-	case -ETIMEDOUT:
-		complain("timeout: no %sframe came on %s", s->taken ? "further " : "", s->name);
-		return EXIT_TIMEOUT;
+	switch (err) {
 	case -ESTALE:
 		complain("a producer has replaced channel %s (--follow goes over to the new one)",
-			 s->name);
+			 name);
 		return EXIT_ENDED;
+	case -ENOMEM:
+		complain("no memory for the frames of channel %s: free some, or allow more address space (ulimit -v)",
+			 name);
+		return EXIT_FAILED;
 	default:
-		return channel_failed(result, "take frames from", s->name);
+		return channel_failed(err, "take frames from", name);
 	}
+}
+
+static int explain_failure(const struct sub *s, int result)
+{
+	if (result != -ETIMEDOUT)
+		return taking_failed(result, s->name);
+	complain("timeout: no %sframe came on %s", s->taken ? "further " : "", s->name);
+	return EXIT_TIMEOUT;
 }
 
 static int explain_end(const struct sub *s, int result, int output_error)
@@ -512,7 +522,7 @@ static int run(int argc, char **argv)
 	if (status)
 		return status;
 	err = open_channel(&s);
-	status = err ? channel_failed(err, "take frames from", s.name) : empty_output(&s);
+	status = err ? taking_failed(err, s.name) : empty_output(&s);
 	if (!status)
 		status = subscribe(&s);
 	tribuf_close(s.channel);

@@ -124,7 +124,9 @@ __attribute__((format(printf, 2, 3)))
 void progress_show(struct progress *progress, const char *format, ...);
 void progress_end(struct progress *progress);
 
-/* many.c: tribuf sub of more channels than one */
+/* sub.c: why no frame can be taken; many.c: tribuf sub of more channels than one */
+int taking_failed(int err, const char *name);
+
 struct many_options {
 	bool all;			/* else those that are named */
 	bool observe;
