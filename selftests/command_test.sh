@@ -505,10 +505,10 @@ test_signals_end_cleanly() {
 	local signal status pid
 	for signal in INT:130 TERM:143 HUP:129; do
 		status=${signal#*:} signal=${signal%:*}
-		# INT is ignored in a shell's background jobs, unless a program asks for it.
-		"$TRIBUF" pub "$ch" --pattern --stats="$dir/pub.json" --json &
+		# INT is ignored in a shell's background jobs.
+		env --default-signal=INT "$TRIBUF" pub "$ch" --pattern --stats="$dir/pub.json" --json &
 		pid=$!
-		"$TRIBUF" sub "$ch" --verify --stats="$dir/sub.json" --json --follow &
+		env --default-signal=INT "$TRIBUF" sub "$ch" --verify --stats="$dir/sub.json" --json --follow &
 		until_true has_producer
 		until_true has_consumer
 		sleep 0.2
@@ -522,6 +522,18 @@ test_signals_end_cleanly() {
 	done
 }
 is_gone() { ! listed; }
+
+test_signals_that_were_ignored_stay_so() {
+	local sub
+	env --ignore-signal=HUP --ignore-signal=INT "$TRIBUF" sub "$ch" "$dir/copy" &
+	sub=$!
+	until_true has_consumer
+	kill -HUP $sub
+	kill -INT $sub
+	echo x | "$TRIBUF" pub "$ch" --paced --frame-size 2 --timeout $((20 * patience)) || fail "pub: $?"
+	ended $sub 0
+	[ "$(<"$dir/copy")" = x ] || fail "got $(<"$dir/copy")"
+}
 
 test_signal_while_input_or_output_blocks() {
 	local pub sub

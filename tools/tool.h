@@ -51,7 +51,7 @@ int parse_seconds(const char *text, const char *what, int64_t *ns);
 int parse_hertz(const char *text, int64_t *period);
 const char *human_size(uint64_t bytes, char text[static 16]);
 
-/* signals.c: SIGINT and SIGTERM end a command cleanly */
+/* signals.c: SIGINT, SIGTERM and SIGHUP end a command cleanly */
 void signals_catch(void);
 int signal_caught(void);		/* its number, or 0 */
 
