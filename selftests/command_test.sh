@@ -735,6 +735,24 @@ test_duration() {
 	[ "$(number "$dir/pub.json" published)" -gt 1 ] || fail "nothing published"
 }
 
+test_duration_ends_every_wait() {
+	local sub
+	mkfifo "$dir/in"
+	sleep 60 >"$dir/in" &
+	expect 0 limit "$TRIBUF" pub "$ch" "$dir/in" --duration 0.3	# for input
+	expect 0 limit "$TRIBUF" pub "$ch" --pattern --paced --duration 0.3	# for a consumer
+	expect 0 limit "$TRIBUF" pub "$ch" --pattern --paced --count 1 --duration 0.3
+	expect 0 limit "$TRIBUF" pub "$ch" --pattern --rate 0.01 --duration 0.3 --stats="$dir/pub.json" --json
+	is "$dir/pub.json" published 1
+	"$TRIBUF" sub "$ch" "$dir/copy" &
+	sub=$!
+	until_true has_consumer
+	{ printf abc; sleep 60; } >"$dir/in" &
+	expect 0 limit "$TRIBUF" pub "$ch" "$dir/in" --duration "$patience"
+	ended $sub 0
+	[ "$(<"$dir/copy")" = abc ] || fail "got $(<"$dir/copy")"
+}
+
 test_joins_a_channel_with_larger_slots() {
 	"$TRIBUF" create "$ch" --slot-size 1M >"$dir/line" &
 	until_true non_empty "$dir/line"
@@ -770,6 +788,7 @@ test_usage_errors() {
 		pub $ch --rate fast
 		pub $ch --count 0
 		pub $ch --mode 999
+		pub $ch --duration 0
 		pub $ch --timeout 1
 		pub $ch --timeout -1 --paced
 		pub $ch --loop

@@ -55,10 +55,10 @@ const char *human_size(uint64_t bytes, char text[static 16]);
 void signals_catch(void);
 int signal_caught(void);		/* its number, or 0 */
 
-/* io.c: whole reads and writes; short only at the end of the input */
+/* io.c: whole reads and writes; short only at the end of the input, or at the deadline */
 int64_t now_ns(void);
 int sleep_until(int64_t deadline);
-ssize_t read_whole(int fd, void *data, size_t bytes);
+ssize_t read_whole(int fd, void *data, size_t bytes, int64_t deadline);
 int write_whole(int fd, const void *data, size_t bytes);
 int flush_output(void);			/* 0, or the errno for which standard output lacks something */
 
@@ -73,7 +73,7 @@ struct calls calls_made(void);
 struct calls calls_since(struct calls start);
 uint64_t calls_total(struct calls calls);
 double per_frame(struct calls calls, uint64_t frames);
-int poll_uncounted(int fd, short events);
+int poll_uncounted(int fd, short events, int64_t deadline);	/* INT64_MAX: none */
 
 /* pattern.c: frames whose every byte, and whose length, derive from their seq */
 uint64_t pattern_cookie(uint64_t frame_size, bool mixed);
