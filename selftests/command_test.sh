@@ -1033,6 +1033,18 @@ test_load_and_unload() {
 	until_true test -c /dev/tribuf
 }
 
+test_load_again_claims_nothing() {
+	root_and_device
+	expect 0 "$TRIBUF" load
+	expect 1 "$TRIBUF" load "$dir/none.ko"
+	says 'no such file'
+	expect 1 "$TRIBUF" load /etc/passwd
+	says 'no kernel module'
+	expect 1 "$TRIBUF" load user_channels_max=5 channel_bytes_max=1048576
+	says 'user_channels_max=5 was not applied'
+	says '/sys/module/tribuf/parameters/channel_bytes_max,'
+}
+
 test_load_says_why_it_cannot() {
 	local other
 	root_and_device
@@ -1111,7 +1123,7 @@ trap 'rm -rf "$said"' EXIT
 number=0
 named=$(for name; do echo "test_${name#test_}"; done)
 # These load and unload the module, or look at what others have left: alone, at the end.
-alone='test_bench_measures test_doctor test_unload_says_who_uses_it test_load_and_unload test_load_says_why_it_cannot test_nothing_is_left'
+alone='test_bench_measures test_doctor test_unload_says_who_uses_it test_load_and_unload test_load_again_claims_nothing test_load_says_why_it_cannot test_nothing_is_left'
 beside=$(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p' | grep -vxF "${alone// /$'\n'}")
 # shellcheck disable=SC2086  # words on purpose
 if [ -n "$named" ]; then
