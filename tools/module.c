@@ -129,7 +129,7 @@ static void explain_right(const char *path)
 	if (module_loading_disabled())
 		complain("loading modules was switched off until the next boot (sysctl kernel.modules_disabled)");
 	else if (!may_load_modules())
-		complain("no right to load modules: run 'sudo tribuf load' (CAP_SYS_MODULE is missing; in a container, load it on the host)");
+		complain("no right to load modules: run 'sudo \"$(command -v tribuf)\" load' (CAP_SYS_MODULE is missing; in a container, load it on the host)");
 	else if (signatures_enforced(why, sizeof(why)))
 		complain("%s is not signed by a key that this kernel trusts, and it must be: %s. Sign it with an enrolled key (mokutil --import), or use shm: channels",
 			 path, why);
@@ -345,7 +345,7 @@ static int removed(int err)
 	case EPERM:
 		complain(module_loading_disabled() ?
 			 "unloading was switched off until the next boot (sysctl kernel.modules_disabled)" :
-			 "no right to unload modules: run 'sudo tribuf unload' (CAP_SYS_MODULE is missing)");
+			 "no right to unload modules: run 'sudo \"$(command -v tribuf)\" unload' (CAP_SYS_MODULE is missing)");
 		return EXIT_FAILED;
 	default:
 		complain("cannot unload the module: %s", strerror(-err));
