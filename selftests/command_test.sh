@@ -998,6 +998,22 @@ test_ls_names_leftovers() {
 	until_true is_gone
 }
 
+# Of a file that anybody may have put there: an escape, U+009B, a blank, a letter.
+test_ls_shows_no_control_characters() {
+	local file=/dev/shm/tribuf.${ch#shm:} letter=$'\xc3\xa9'
+	[ "$BACKEND" = shm ] || skip 'the kernel takes no such names'
+	"$TRIBUF" create "$ch" --slot-size 4K >"$dir/line" &
+	until_true non_empty "$dir/line"
+	kill -KILL $!
+	wait $!
+	mv "$file" "$file"$'\e[2J\xc2\x9b '"$letter"
+	"$TRIBUF" ls >"$dir/out"
+	"$TRIBUF" ls --json >"$dir/json"
+	rm "$file"*
+	grep -qF "$ch"'\033[2J\302\233\ '"$letter " "$dir/out" || fail "$(cat -v "$dir/out")"
+	grep -qF "\"$ch"'\u001b[2J\u009b '"$letter\"" "$dir/json" || fail "$(cat -v "$dir/json")"
+}
+
 root_and_device() {
 	[ "$BACKEND" = device ] || skip 'for the device only'
 	[ "$(id -u)" = 0 ] || skip 'must be root'

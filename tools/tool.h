@@ -95,6 +95,9 @@ void json_unsigned(struct json *json, const char *key, uint64_t value);
 void json_real(struct json *json, const char *key, double value);
 void json_boolean(struct json *json, const char *key, bool value);
 
+/* How many bytes the character at @string has; 0: it is a control character, or no UTF-8. */
+int printable(const char *string);
+
 /* report.c: the progress line and the closing table */
 enum unit { UNIT_FRAMES, UNIT_BYTES, UNIT_SECONDS, UNIT_NANOSECONDS, UNIT_RATIO, UNIT_COUNT };
 
