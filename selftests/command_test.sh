@@ -921,7 +921,8 @@ test_doctor() {
 	if [ "$BACKEND" = device ]; then
 		expect 0 "$TRIBUF" doctor
 		grep -q '^ok *loaded *this build' "$dir/out" || fail "$(cat "$dir/out")"
-	elif [ ! -c /dev/tribuf ]; then
+	else
+		[ ! -c /dev/tribuf ] || skip 'the device is there: BACKEND=device runs it'
 		expect 1 "$TRIBUF" doctor
 		grep -q '^PROBLEM' "$dir/out" || fail "$(cat "$dir/out")"
 		grep -q -- '->' "$dir/out" || fail "no remedy"
