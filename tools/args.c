@@ -19,7 +19,7 @@ static void message(const char *format, va_list args)
 {
 	int saved = errno;	/* for %m */
 
-	fflush(stdout);
+	flush_output();
 	fprintf(stderr, "tribuf%s%s: ", current ? " " : "", current ? current->name : "");
 	errno = saved;
 	vfprintf(stderr, format, args);
@@ -90,10 +90,17 @@ static int exit_status(int err)
 
 int channel_failed(int err, const char *doing, const char *name)
 {
-	const char *sentence = tribuf_explain();
-
-	complain("cannot %s %s: %s", doing, name, *sentence ? sentence : strerror(-err));
+	complain("cannot %s %s: %s", doing, name, tribuf_explain());
 	return exit_status(err);
+}
+
+/* The one place that tells a reader who left, which is no failure to speak of, from others. */
+int output_failed(const char *file, int error)
+{
+	if (error == EPIPE)
+		return EXIT_UNREAD;
+	complain("cannot write %s: %s", file ? file : "standard output", strerror(error));
+	return EXIT_FAILED;
 }
 
 /* Digits only: strtoull() would take "-1", " 1" and "0x10" too. */

@@ -5,6 +5,7 @@
  * WRAPPED in the Makefile, and the test that holds that list against the library's
  * symbols), so that "no system call per frame" is a number and not a promise.
  */
+#include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
@@ -148,11 +149,20 @@ long __wrap_syscall(long number, ...)
 	return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-int poll_uncounted(int fd, short events)
+static int milliseconds_until(int64_t deadline)
+{
+	int64_t left = (deadline - now_ns()) / 1000000 + 1;
+
+	if (deadline == INT64_MAX)
+		return -1;
+	return left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
+}
+
+int poll_uncounted(int fd, short events, int64_t deadline)
 {
 	struct pollfd wait = { .fd = fd, .events = events };
 
-	return __real_poll(&wait, 1, -1);
+	return __real_poll(&wait, 1, milliseconds_until(deadline));
 }
 
 struct calls calls_made(void)

@@ -76,7 +76,7 @@ static int hold(const char *name, const struct tribuf_options *how, bool quiet)
 		return channel_failed(err, "create", name);
 	if (!quiet) {
 		printf("holding %s, slots of %s\n", name, human_size(how->slot_size, size));
-		fflush(stdout);
+		flush_output();
 	}
 	while (!signal_caught())
 		sleep_until(INT64_MAX);

@@ -30,7 +30,7 @@ int sleep_until(int64_t deadline)
  * After a failed read() or write(): 0 if it shall be tried again. The other end
  * of our standard input or output may have made it non-blocking.
  */
-static int try_again(int fd, short events)
+static int try_again(int fd, short events, int64_t deadline)
 {
 	if (signal_caught())
 		return -EINTR;
@@ -38,17 +38,24 @@ static int try_again(int fd, short events)
 		return 0;
 	if (errno != EAGAIN)
 		return -errno;
-	poll_uncounted(fd, events);
+	poll_uncounted(fd, events, deadline);
 	return signal_caught() ? -EINTR : 0;
 }
 
-ssize_t read_whole(int fd, void *data, size_t bytes)
+/* A poll that a signal ends is followed by a read that the signal ends too: see signals.c. */
+static bool too_late(int fd, int64_t deadline)
+{
+	return deadline != INT64_MAX &&
+	       (now_ns() >= deadline || !poll_uncounted(fd, POLLIN, deadline));
+}
+
+ssize_t read_whole(int fd, void *data, size_t bytes, int64_t deadline)
 {
 	size_t done = 0;
 	ssize_t got;
 	int err;
 
-	while (done < bytes) {
+	while (done < bytes && !too_late(fd, deadline)) {
 		got = read(fd, (char *)data + done, bytes - done);
 		if (!got)
 			break;
@@ -56,7 +63,7 @@ ssize_t read_whole(int fd, void *data, size_t bytes)
 			done += (size_t)got;
 			continue;
 		}
-		err = try_again(fd, POLLIN);
+		err = try_again(fd, POLLIN, deadline);
 		if (err)
 			return err;
 	}
@@ -75,9 +82,19 @@ int write_whole(int fd, const void *data, size_t bytes)
 			done += (size_t)put;
 			continue;
 		}
-		err = try_again(fd, POLLOUT);
+		err = try_again(fd, POLLOUT, INT64_MAX);
 		if (err)
 			return err;
 	}
 	return 0;
+}
+
+/* stdio remembers that something was not written, but not why. */
+int flush_output(void)
+{
+	static int error;
+
+	if ((fflush(stdout) || ferror(stdout)) && !error)
+		error = errno;
+	return error;
 }

@@ -22,6 +22,21 @@ static int sequence(const unsigned char *at)
 	return more + 1;
 }
 
+/* U+0080 to U+009F, which terminals obey as they do what comes after an escape. */
+static bool is_control(const unsigned char *at)
+{
+	return at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
+}
+
+int printable(const char *string)
+{
+	const unsigned char *at = (const unsigned char *)string;
+
+	if (at[0] >= 0x20 && at[0] < 0x7f)
+		return 1;
+	return is_control(at) ? 0 : sequence(at);
+}
+
 static void text(FILE *out, const char *string)
 {
 	int length;
@@ -32,10 +47,10 @@ static void text(FILE *out, const char *string)
 
 		if (c == '"' || c == '\\')
 			fprintf(out, "\\%c", c);
-		else if (c >= 0x20 && c < 0x7f)
-			fputc(c, out);
-		else if ((length = sequence((const unsigned char *)string)))
+		else if ((length = printable(string)))
 			fwrite(string, 1, (size_t)length, out), string += length - 1;
+		else if (is_control((const unsigned char *)string))
+			fprintf(out, "\\u%04x", (unsigned char)*++string);
 		else		/* no UTF-8: as Latin-1, so that the JSON is valid all the same */
 			fprintf(out, "\\u%04x", c);
 	}

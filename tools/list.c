@@ -44,6 +44,23 @@ static void entry_name(const struct listing *listing, const struct tribuf_list_e
 	snprintf(name, size, "%s%.*s", prefix, TRIBUF_NAME_SIZE, own);
 }
 
+/* As ls -b: a file in shared memory may be called anything, what a terminal obeys too. */
+static void escape(const char *name, char *text)
+{
+	int length;
+
+	for (; *name; name += length ? length : 1) {
+		length = printable(name);
+		if (*name == ' ' || *name == '\\')
+			text += sprintf(text, "\\%c", *name);
+		else if (length)
+			text += sprintf(text, "%.*s", length, name);
+		else
+			text += sprintf(text, "\\%03o", (unsigned char)*name);
+	}
+	*text = '\0';
+}
+
 static const char *peer(uint32_t present, int32_t pid, char text[static 16])
 {
 	if (!present)
@@ -65,15 +82,17 @@ static const char *state_text(const struct listing *listing,
 
 static void print_line(struct listing *listing, const struct tribuf_list_entry *channel)
 {
-	char name[TRIBUF_NAME_SIZE + 8], producer[16], consumer[16], size[16];
+	char name[TRIBUF_NAME_SIZE + 8], shown[4 * sizeof(name)];
+	char producer[16], consumer[16], size[16];
 
 	if (!listing->headed)
 		printf("%-24s %8s %8s %8s %4s %4s %12s %5s %6s  %s\n", "NAME", "SLOT", "PRODUCER",
 		       "CONSUMER", "OBS", "KEEP", "FRAMES", "MODE", "OWNER", "STATE");
 	listing->headed = true;
 	entry_name(listing, channel, name, sizeof(name));
+	escape(name, shown);
 	printf("%-24s %8s %8s %8s %4" PRIu32 " %4" PRIu32 " %12" PRIu64 " %5" PRIo32 " %6" PRIu32 "  %s\n",
-	       name, human_size(channel->slot_size, size),
+	       shown, human_size(channel->slot_size, size),
 	       peer(channel->state & TRIBUF_STATE_PRODUCER, channel->producer_pid, producer),
 	       peer(channel->state & TRIBUF_STATE_CONSUMER, channel->consumer_pid, consumer),
 	       channel->observers, channel->keepers, (uint64_t)channel->claimed_seq,

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /* The tribuf command: finds the subcommand and lets it run. */
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 #include "tool.h"
 
 static const struct command *const commands[] = {
@@ -79,16 +81,31 @@ static int run(int argc, char **argv)
 	return command->run(argc - 1, argv + 1);
 }
 
+/*
+ * A channel that is opened must not get the number of a standard descriptor: what we
+ * print would be written into it. In the wrong mode, so that who uses one is told that
+ * it is bad, as before.
+ */
+static int fill_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) {
+			complain("cannot open /dev/null: %m");
+			return EXIT_FAILED;
+		}
+	return EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
-	int status;
+	int error, status = fill_standard_descriptors();
 
+	if (status)
+		return status;
 	/* A reader of our output that leaves is an error of write(), see io.c. */
 	signal(SIGPIPE, SIG_IGN);
 	status = run(argc, argv);
-	if ((fflush(stdout) || ferror(stdout)) && status == EXIT_OK) {
-		complain("cannot write to standard output: %m");
-		status = EXIT_FAILED;
-	}
-	return status;
+	error = flush_output();
+	return error && status == EXIT_OK ? output_failed(NULL, error) : status;
 }

@@ -29,9 +29,9 @@ struct many {
 	int error;			/* that ended it */
 };
 
-static int member_failed(struct many *m, const struct member *member, int err)
+static int member_failed(struct many *m, const char *name, int err)
 {
-	m->error = channel_failed(err, "take frames from", member->name);
+	m->error = taking_failed(err, name);
 	return err;
 }
 
@@ -63,21 +63,28 @@ static int member_open(struct many *m, struct member *member)
 	return err;
 }
 
+/*
+ * Of all channels we take those that we may have: others are busy, spoilt, or gone by
+ * now. What we lack ourselves, we would lack for the next one too.
+ */
+static bool passed_over(const struct many *m, int err)
+{
+	return m->options->all && (err == -EBUSY || err == -EACCES || err == -EPERM ||
+				   err == -ENOENT || err == -ESTALE || err == -EPROTO);
+}
+
 static int add(struct many *m, const char *name)
 {
 	struct member *member = calloc(1, sizeof(*member));
 	int err;
 
 	if (!member)
-		return -ENOMEM;
+		return member_failed(m, name, -ENOMEM);
 	snprintf(member->name, sizeof(member->name), "%.*s", TRIBUF_NAME_SIZE, name);
 	err = member_open(m, member);
-	/* Of all channels, those that we may have: others may be busy, or gone by now. */
-	if (err && !m->options->all)
-		member_failed(m, member, err);
 	if (err) {
 		free(member);
-		return err;
+		return passed_over(m, err) ? 0 : member_failed(m, name, err);
 	}
 	member->next = m->members;
 	m->members = member;
@@ -90,19 +97,17 @@ static int add_listed(const struct tribuf_list_entry *channel, void *many)
 	char name[TRIBUF_NAME_SIZE + 1];
 
 	snprintf(name, sizeof(name), "%.*s", TRIBUF_NAME_SIZE, (const char *)channel->name);
-	if (*name)
-		add(many, name);
-	return 0;
+	return *name ? add(many, name) : 0;
 }
 
 static int add_all(struct many *m)
 {
 	int err = tribuf_list(TRIBUF_BACKEND_DEVICE, add_listed, m);
 
-	if (err) {
+	if (err && !m->error)
 		m->error = channel_failed(err, "list", "the channels");
+	if (err)
 		return err;
-	}
 	if (m->members)
 		return 0;
 	complain("there is no channel that could be taken frames from (see tribuf ls)");
@@ -141,9 +146,7 @@ static int take(struct many *m, struct member *member)
 
 	if (result == 1) {
 		m->taken++;
-		if (printf("%s %" PRIu64 " %" PRIu64 "\n", member->name, frame.seq,
-			   frame.bytes) < 0)
-			return -EPIPE;
+		printf("%s %" PRIu64 " %" PRIu64 "\n", member->name, frame.seq, frame.bytes);
 	}
 	return result;
 }
@@ -155,7 +158,7 @@ static bool replaced(struct member *member)
 	return !tribuf_info(member->channel, &info) && info.state & TRIBUF_STATE_REPLACED;
 }
 
-/* 0; -EPIPE; or what ended this channel alone. */
+/* 0, or what ended this channel alone. */
 static int member_ready(struct many *m, struct member *member, int events)
 {
 	int result = events;
@@ -175,14 +178,11 @@ static int member_ready(struct many *m, struct member *member, int events)
 	return result;
 }
 
-/* False: nobody reads the output. */
-static bool handle_ready(struct many *m, const struct tribuf_ready *ready)
+static void handle_ready(struct many *m, const struct tribuf_ready *ready)
 {
 	struct member *member = ready->data;
 	int err = member_ready(m, member, ready->events);
 
-	if (err == -EPIPE)
-		return false;
 	if (err == -ESTALE && m->options->follow) {
 		tribuf_close(member->channel);
 		member->channel = NULL;
@@ -190,10 +190,9 @@ static bool handle_ready(struct many *m, const struct tribuf_ready *ready)
 	}
 	/* The others go on. */
 	if (err < 0) {
-		member_failed(m, member, err);
+		member_failed(m, member->name, err);
 		leave(m, member);
 	}
-	return true;
 }
 
 static int wait_ready(struct many *m, struct tribuf_ready *ready)
@@ -214,18 +213,17 @@ static int wait_ready(struct many *m, struct tribuf_ready *ready)
 static void take_all(struct many *m)
 {
 	struct tribuf_ready ready[READY];
-	bool read = true;
-	int n = 0, i;
+	int n = 0, i, error = 0;
 
-	while (read && n >= 0 && m->waited_for && !enough(m) && !signal_caught()) {
+	while (!error && n >= 0 && m->waited_for && !enough(m) && !signal_caught()) {
 		n = wait_ready(m, ready);
-		for (i = 0; i < n && read && !enough(m); i++)
-			read = handle_ready(m, &ready[i]);
+		for (i = 0; i < n && !enough(m); i++)
+			handle_ready(m, &ready[i]);
 		/* A line is of use when it comes, as the frame is. */
-		read &= !fflush(stdout);
+		error = flush_output();
 	}
-	if (!read)
-		m->error = EXIT_UNREAD;
+	if (error && !signal_caught())
+		m->error = output_failed(NULL, error);
 }
 
 static int open_all(struct many *m, char **names, size_t count)

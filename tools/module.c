@@ -24,7 +24,8 @@ static const char load_help[] =
 	"  tribuf load\n"
 	"  modinfo -p build/$(uname -r)/tribuf.ko     the parameters there are\n"
 	"\n"
-	"Exit status: 0 loaded, or the same build was loaded already; 1 failure; 2 wrong usage.\n";
+	"Exit status: 0 loaded, or the same build was loaded already; 1 failure (also: it was, so\n"
+	"that parameters could not be applied); 2 wrong usage.\n";
 
 static const char unload_help[] =
 	"usage: tribuf unload\n"
@@ -128,7 +129,7 @@ static void explain_right(const char *path)
 	if (module_loading_disabled())
 		complain("loading modules was switched off until the next boot (sysctl kernel.modules_disabled)");
 	else if (!may_load_modules())
-		complain("no right to load modules: run 'sudo tribuf load' (CAP_SYS_MODULE is missing; in a container, load it on the host)");
+		complain("no right to load modules: run 'sudo \"$(command -v tribuf)\" load' (CAP_SYS_MODULE is missing; in a container, load it on the host)");
 	else if (signatures_enforced(why, sizeof(why)))
 		complain("%s is not signed by a key that this kernel trusts, and it must be: %s. Sign it with an enrolled key (mokutil --import), or use shm: channels",
 			 path, why);
@@ -179,12 +180,12 @@ static int explain_load(int err, const char *path, const char *parameters)
 	return EXIT_FAILED;
 }
 
-/* EXIT_OK if what is loaded is what we were asked to load. */
-static int already_loaded(const char *path)
+/* EXIT_OK if what is loaded is what we were asked to load, as far as can be told. */
+static int compare_builds(const char *path)
 {
 	char loaded[64], file[64];
 
-	if (!path || !module_srcversion(loaded, sizeof(loaded)) ||
+	if (!*path || !module_srcversion(loaded, sizeof(loaded)) ||
 	    !module_file_value(path, "srcversion", file, sizeof(file))) {
 		printf("already loaded\n");
 		return EXIT_OK;
@@ -198,7 +199,26 @@ static int already_loaded(const char *path)
 	return EXIT_FAILED;
 }
 
-static int insert(const char *path, const char *parameters)
+/* Parameters are taken by a module that is being loaded; later they are files. */
+static int refuse_parameters(char *parameters)
+{
+	char *one = strtok(parameters, " ");
+	int status = one ? EXIT_FAILED : EXIT_OK;
+
+	for (; one; one = strtok(NULL, " "))
+		complain("%s was not applied: write the value to /sys/module/" MODULE_NAME "/parameters/%.*s, or 'tribuf unload' first",
+			 one, (int)strcspn(one, "="), one);
+	return status;
+}
+
+static int already_loaded(const char *path, char *parameters)
+{
+	int status = compare_builds(path);
+
+	return status ?: refuse_parameters(parameters);
+}
+
+static int insert(const char *path, char *parameters)
 {
 	struct kmod_ctx *ctx = open_kmod();
 	struct kmod_module *module = NULL;
@@ -212,7 +232,7 @@ static int insert(const char *path, const char *parameters)
 	kmod_module_unref(module);
 	kmod_unref(ctx);
 	if (err == -EEXIST)
-		return already_loaded(path);
+		return already_loaded(path, parameters);
 	if (err)
 		return explain_load(err, path, parameters);
 	printf("loaded %s\n", path);
@@ -266,13 +286,15 @@ static int add_parameter(char *parameters, size_t size, const char *parameter)
 
 static int load(int argc, char **argv)
 {
-	char path[PATH_MAX] = "", parameters[1024] = "";
+	char path[PATH_MAX] = "", parameters[1024] = "", vermagic[256];
 	int status = only_help(argc, argv);
+	bool named;
 
 	if (status >= 0)
 		return status;
 	argv += optind;
-	if (*argv && !strchr(*argv, '='))
+	named = *argv && !strchr(*argv, '=');
+	if (named)
 		snprintf(path, sizeof(path), "%s", *argv++);
 	else if (!module_find(MODULE_BUILT, path, sizeof(path)))
 		module_find(MODULE_INSTALLED, path, sizeof(path));
@@ -281,8 +303,10 @@ static int load(int argc, char **argv)
 		if (status)
 			return status;
 	}
+	if (named && !module_file_value(path, "vermagic", vermagic, sizeof(vermagic)))
+		return explain_load(access(path, R_OK) ? -errno : -ENOEXEC, path, parameters);
 	if (module_is_loaded())
-		return already_loaded(*path ? path : NULL);
+		return already_loaded(path, parameters);
 	return *path ? insert(path, parameters) : no_module();
 }
 
@@ -321,7 +345,7 @@ static int removed(int err)
 	case EPERM:
 		complain(module_loading_disabled() ?
 			 "unloading was switched off until the next boot (sysctl kernel.modules_disabled)" :
-			 "no right to unload modules: run 'sudo tribuf unload' (CAP_SYS_MODULE is missing)");
+			 "no right to unload modules: run 'sudo \"$(command -v tribuf)\" unload' (CAP_SYS_MODULE is missing)");
 		return EXIT_FAILED;
 	default:
 		complain("cannot unload the module: %s", strerror(-err));

@@ -25,7 +25,7 @@ struct pub {
 	int input_error;
 	int64_t looked;			/* when we last looked whether we were replaced */
 	uint64_t published, bytes, overwritten;
-	int64_t start, next;
+	int64_t start, next, end;	/* end: INT64_MAX without --duration */
 	struct calls calls;
 	struct progress progress;
 };
@@ -44,7 +44,7 @@ static const char help[] =
 	"      --timeout SECONDS  with --paced: give up if a frame is not taken for so long\n"
 	"      --rate HZ          at most so many frames a second\n"
 	"      --count N          stop after N frames\n"
-	"      --duration SECONDS stop after so long\n"
+	"      --duration SECONDS stop after so long, whatever it waits for then\n"
 	"      --loop             start FILE over at its end\n"
 	"      --pattern          no FILE: frames that 'tribuf sub --verify' can check whole\n"
 	"      --mixed            with --pattern: frames of 1 byte to --frame-size\n"
@@ -61,9 +61,9 @@ static const char help[] =
 	"  sensor | tribuf pub temp --frame-size 64                the newest reading is there\n"
 	"  tribuf pub test --pattern --mixed --duration 10 --stats full speed, to be verified\n"
 	"\n"
-	"Exit status: 0 done (paced: all was taken); 1 failure; 2 wrong usage; 3 --timeout ran\n"
-	"out; 4 another producer replaced the channel, or the consumer spoilt it; 6 the channel\n"
-	"has a producer already; 128+N ended by signal N.\n";
+	"Exit status: 0 done (paced: all was taken, or --duration over); 1 failure; 2 wrong\n"
+	"usage; 3 --timeout ran out; 4 another producer replaced the channel, or the consumer\n"
+	"spoilt it; 6 the channel has a producer already; 128+N ended by signal N.\n";
 
 enum { OPT_FRAME_SIZE = 256, OPT_SLOT_SIZE, OPT_PACED, OPT_TIMEOUT, OPT_RATE, OPT_COUNT,
        OPT_DURATION, OPT_LOOP, OPT_PATTERN, OPT_MIXED, OPT_MODE, OPT_REPLACE, OPT_GUARDED, OPT_STATS,
@@ -90,6 +90,15 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
+static int parse_duration(struct pub *p)
+{
+	int status = parse_seconds(optarg, "--duration", &p->duration);
+
+	if (!status && !p->duration)
+		return usage_error("--duration: '%s' seconds leave no time for a frame", optarg);
+	return status;
+}
+
 static int parse_value(struct pub *p, int option)
 {
 	switch (option) {
@@ -104,7 +113,7 @@ static int parse_value(struct pub *p, int option)
 	case OPT_COUNT:
 		return parse_count(optarg, "--count", &p->count);
 	case OPT_DURATION:
-		return parse_seconds(optarg, "--duration", &p->duration);
+		return parse_duration(p);
 	default:
 		return parse_mode(optarg, &p->mode);
 	}
@@ -247,13 +256,13 @@ static int open_channel(struct pub *p)
 /* An empty file is at its end when started over, too: it does not loop for ever. */
 static ssize_t read_input(struct pub *p, void *data)
 {
-	ssize_t got = read_whole(p->fd, data, (size_t)p->frame_size);
+	ssize_t got = read_whole(p->fd, data, (size_t)p->frame_size, p->end);
 
 	if (got || !p->loop)
 		return got;
 	if (lseek(p->fd, 0, SEEK_SET) < 0)
 		return -errno;
-	return read_whole(p->fd, data, (size_t)p->frame_size);
+	return read_whole(p->fd, data, (size_t)p->frame_size, p->end);
 }
 
 /* The next bytes of the input into the slot. 1: a frame, 0: the end, or an error. */
@@ -288,19 +297,19 @@ static int check_replaced(struct pub *p)
 	return err ? err : info.state & TRIBUF_STATE_REPLACED ? -ESTALE : 0;
 }
 
-/* 0: the consumer has taken all there was; -ETIMEDOUT; or an error. */
+/* 1: the consumer has taken all there was; 0: --duration is over; -ETIMEDOUT; or an error. */
 static int wait_taken(struct pub *p)
 {
-	int64_t deadline = p->timeout == TRIBUF_FOREVER ? 0 : now_ns() + p->timeout;
+	int64_t timeout = p->timeout == TRIBUF_FOREVER ? INT64_MAX : now_ns() + p->timeout;
+	int64_t deadline = timeout < p->end ? timeout : p->end;
 	int events, err = 0;
 
 	while (!err && !signal_caught()) {
-		events = deadline ? tribuf_wait_until(p->channel, WAKE_UPS, deadline) :
-				    tribuf_wait(p->channel, WAKE_UPS, TRIBUF_FOREVER);
+		events = tribuf_wait_until(p->channel, WAKE_UPS, deadline);
 		if (events > 0 && events & (int)TRIBUF_READY)
-			return 0;
+			return 1;
 		if (!events)
-			return -ETIMEDOUT;
+			return deadline == p->end ? 0 : -ETIMEDOUT;
 		if (events > 0)
 			err = check_replaced(p);
 		else if (events != -EINTR)
@@ -309,24 +318,28 @@ static int wait_taken(struct pub *p)
 	return err ?: -EINTR;
 }
 
-/* Keeps to the rate; a publisher that fell behind does not catch up in a burst. */
+/*
+ * Keeps to the rate; a publisher that fell behind does not catch up in a burst.
+ * 1: it is time; 0: --duration is over before; or an error.
+ */
 static int keep_rate(struct pub *p)
 {
 	int64_t now = now_ns();
 
+	if (p->next >= p->end)
+		return sleep_until(p->end);
 	if (p->next > now)
-		return sleep_until(p->next) ?: (p->next += p->period, 0);
+		return sleep_until(p->next) ?: (p->next += p->period, 1);
 	p->next = (p->next && now - p->next < p->period ? p->next : now) + p->period;
-	return 0;
+	return 1;
 }
 
+/* 1: go on; 0: --duration is over; or an error. */
 static int before_publish(struct pub *p)
 {
-	int err = p->paced ? wait_taken(p) : 0;
+	int result = p->paced ? wait_taken(p) : 1;
 
-	if (!err && p->period)
-		err = keep_rate(p);
-	return err;
+	return result > 0 && p->period ? keep_rate(p) : result;
 }
 
 static void show_progress(struct pub *p, int64_t now)
@@ -356,7 +369,7 @@ static int after_publish(struct pub *p, int64_t now)
 		if (err)
 			return err;
 	}
-	return !(p->duration && now - p->start >= p->duration);
+	return now < p->end;
 }
 
 /* 1: go on, 0: that was all, or an error. */
@@ -371,7 +384,7 @@ static int publish_one(struct pub *p)
 	if (result <= 0)
 		return result;
 	result = before_publish(p);
-	if (result)
+	if (result <= 0)
 		return result;
 	frame.timestamp = (uint64_t)now_ns();
 	result = tribuf_publish(p->channel, &frame);
@@ -388,6 +401,7 @@ static int publish_all(struct pub *p)
 	int result = 1;
 
 	p->start = p->looked = now_ns();
+	p->end = p->duration ? p->start + p->duration : INT64_MAX;
 	progress_start(&p->progress, p->quiet);
 	while (result > 0 && !signal_caught() && !(p->count && p->published == p->count))
 		result = publish_one(p);
@@ -428,6 +442,7 @@ static int explain_end(const struct pub *p, int result)
 	}
 	switch (result) {
 	case 0:
+	case 1:
 		return EXIT_OK;
 	case -ESTALE:
 		complain("another producer has replaced channel %s", p->name);

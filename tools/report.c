@@ -95,17 +95,13 @@ int report_print(const struct report *report, const struct row *rows, size_t cou
 		return EXIT_OK;
 	if (report->file)
 		out = fopen(report->file, "we");
-	if (!out) {
-		complain("cannot write %s: %m", report->file);
-		return EXIT_FAILED;
-	}
+	if (!out)
+		return output_failed(report->file, errno);
 	if (report->json)
 		print_json(out, rows, count);
 	else
 		print_table(out, rows, count);
-	if (report->file ? fclose(out) : fflush(out)) {
-		complain("cannot write %s: %m", report->file ? report->file : "standard error");
-		return EXIT_FAILED;
-	}
+	if (report->file ? fclose(out) : fflush(out))
+		return output_failed(report->file ? report->file : "standard error", errno);
 	return EXIT_OK;
 }

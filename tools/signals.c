@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-/* SIGINT and SIGTERM end a command cleanly: roles given back, numbers printed. */
+/* SIGINT, SIGTERM and SIGHUP end a command cleanly: roles given back, numbers printed. */
 #include <signal.h>
 #include <time.h>
 #include "tool.h"
@@ -24,16 +24,18 @@ static void on_signal(int number)
 	errno = saved;
 }
 
+/* Who started us with a signal ignored, as nohup does, or a script with '&', meant it. */
 void signals_catch(void)
 {
+	static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
-	struct sigaction action = { .sa_handler = on_signal };	/* no SA_RESTART */
+	struct sigaction action = { .sa_handler = on_signal }, before;	/* no SA_RESTART */
 
 	timer_create(CLOCK_MONOTONIC, &event, &again);
 	sigaction(SIGALRM, &action, NULL);
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (!sigaction(ends[i], NULL, &before) && before.sa_handler != SIG_IGN)
+			sigaction(ends[i], &action, NULL);
 }
 
 int signal_caught(void)

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "tool.h"
 
@@ -169,19 +170,30 @@ static int parse(struct sub *s, int argc, char **argv)
 	return EXIT_OK;
 }
 
-/* Before the role is taken, so that nothing is lost to an output that cannot be. */
+/*
+ * Before the role is taken, so that nothing is lost to an output that cannot be. Until
+ * then, what is in it may be what another is writing.
+ */
 static int open_output(struct sub *s)
 {
 	if (s->discard)
 		s->fd = -1;
 	else if (s->file) {
-		s->fd = open(s->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-		if (s->fd < 0) {
-			complain("cannot write %s: %m", s->file);
-			return EXIT_FAILED;
-		}
+		s->fd = open(s->file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+		if (s->fd < 0)
+			return output_failed(s->file, errno);
 	}
 	return EXIT_OK;
+}
+
+/* What is no regular file has nothing in it. */
+static int empty_output(struct sub *s)
+{
+	struct stat file;
+
+	if (!s->file || (!fstat(s->fd, &file) && !S_ISREG(file.st_mode)) || !ftruncate(s->fd, 0))
+		return EXIT_OK;
+	return output_failed(s->file, errno);
 }
 
 /* Some file systems tell only now that there was no room. */
@@ -189,8 +201,7 @@ static int close_output(struct sub *s)
 {
 	if (!s->file || !close(s->fd))
 		return EXIT_OK;
-	complain("cannot write %s: %m", s->file);
-	return EXIT_FAILED;
+	return output_failed(s->file, errno);
 }
 
 static int look_for_producer(struct sub *s)
@@ -432,31 +443,35 @@ static int print_stats(struct sub *s, int64_t end, struct calls calls)
 	return report_print(&s->report, rows, s->verify ? count : count - 4);
 }
 
-static int explain_failure(const struct sub *s, int result)
+/* What we find ourselves, libtribuf has no sentence about. */
+int taking_failed(int err, const char *name)
 {
-	switch (result) {
-	case -ETIMEDOUT:
-		complain("timeout: no %sframe came on %s", s->taken ? "further " : "", s->name);
-		return EXIT_TIMEOUT;
+	switch (err) {
 	case -ESTALE:
 		complain("a producer has replaced channel %s (--follow goes over to the new one)",
-			 s->name);
+			 name);
 		return EXIT_ENDED;
+	case -ENOMEM:
+		complain("no memory for the frames of channel %s: free some, or allow more address space (ulimit -v)",
+			 name);
+		return EXIT_FAILED;
 	default:
-		return channel_failed(result, "take frames from", s->name);
+		return channel_failed(err, "take frames from", name);
 	}
+}
+
+static int explain_failure(const struct sub *s, int result)
+{
+	if (result != -ETIMEDOUT)
+		return taking_failed(result, s->name);
+	complain("timeout: no %sframe came on %s", s->taken ? "further " : "", s->name);
+	return EXIT_TIMEOUT;
 }
 
 static int explain_end(const struct sub *s, int result, int output_error)
 {
-	if (output_error == EPIPE)
-		return EXIT_UNREAD;
-	if (output_error) {
-		complain("cannot write %s: %s (after %" PRIu64 " frames)",
-			 s->file ? s->file : "standard output", strerror(output_error),
-			 s->taken - 1);
-		return EXIT_FAILED;
-	}
+	if (output_error)
+		return output_failed(s->file, output_error);
 	if (signal_caught())
 		return EXIT_SIGNAL + signal_caught();
 	if (result < 0)
@@ -507,9 +522,8 @@ static int run(int argc, char **argv)
 	if (status)
 		return status;
 	err = open_channel(&s);
-	if (err)
-		status = channel_failed(err, "take frames from", s.name);
-	else
+	status = err ? taking_failed(err, s.name) : empty_output(&s);
+	if (!status)
 		status = subscribe(&s);
 	tribuf_close(s.channel);
 	free(s.copy);

@@ -43,6 +43,7 @@ int help_or_usage(int option);		/* for getopt_long's '?', ':' and our 'h' */
 /* Of a command with no option but --json: GO_ON, or the status to exit with. */
 int parse_json_only(int argc, char **argv, bool *as_json);
 int channel_failed(int err, const char *doing, const char *name);
+int output_failed(const char *file, int error);		/* NULL: standard output */
 int parse_size(const char *text, const char *what, uint64_t *size);
 int parse_count(const char *text, const char *what, uint64_t *count);
 int parse_mode(const char *text, uint32_t *mode);
@@ -50,15 +51,16 @@ int parse_seconds(const char *text, const char *what, int64_t *ns);
 int parse_hertz(const char *text, int64_t *period);
 const char *human_size(uint64_t bytes, char text[static 16]);
 
-/* signals.c: SIGINT and SIGTERM end a command cleanly */
+/* signals.c: SIGINT, SIGTERM and SIGHUP end a command cleanly */
 void signals_catch(void);
 int signal_caught(void);		/* its number, or 0 */
 
-/* io.c: whole reads and writes; short only at the end of the input */
+/* io.c: whole reads and writes; short only at the end of the input, or at the deadline */
 int64_t now_ns(void);
 int sleep_until(int64_t deadline);
-ssize_t read_whole(int fd, void *data, size_t bytes);
+ssize_t read_whole(int fd, void *data, size_t bytes, int64_t deadline);
 int write_whole(int fd, const void *data, size_t bytes);
+int flush_output(void);			/* 0, or the errno for which standard output lacks something */
 
 /* calls.c: system calls that libtribuf made, counted at its calls into libc */
 struct calls {
@@ -71,7 +73,7 @@ struct calls calls_made(void);
 struct calls calls_since(struct calls start);
 uint64_t calls_total(struct calls calls);
 double per_frame(struct calls calls, uint64_t frames);
-int poll_uncounted(int fd, short events);
+int poll_uncounted(int fd, short events, int64_t deadline);	/* INT64_MAX: none */
 
 /* pattern.c: frames whose every byte, and whose length, derive from their seq */
 uint64_t pattern_cookie(uint64_t frame_size, bool mixed);
@@ -92,6 +94,9 @@ void json_string(struct json *json, const char *key, const char *value);
 void json_unsigned(struct json *json, const char *key, uint64_t value);
 void json_real(struct json *json, const char *key, double value);
 void json_boolean(struct json *json, const char *key, bool value);
+
+/* How many bytes the character at @string has; 0: it is a control character, or no UTF-8. */
+int printable(const char *string);
 
 /* report.c: the progress line and the closing table */
 enum unit { UNIT_FRAMES, UNIT_BYTES, UNIT_SECONDS, UNIT_NANOSECONDS, UNIT_RATIO, UNIT_COUNT };
@@ -122,7 +127,9 @@ __attribute__((format(printf, 2, 3)))
 void progress_show(struct progress *progress, const char *format, ...);
 void progress_end(struct progress *progress);
 
-/* many.c: tribuf sub of more channels than one */
+/* sub.c: why no frame can be taken; many.c: tribuf sub of more channels than one */
+int taking_failed(int err, const char *name);
+
 struct many_options {
 	bool all;			/* else those that are named */
 	bool observe;
