@@ -3,10 +3,12 @@
  * libtribuf: channels that hand the newest complete frame from one process to
  * another, without copies and without locks.
  *
- * Conventions. A function that can fail returns a negative errno value and
- * leaves its outputs alone; tribuf_explain() has a sentence about the last
- * failure in this thread, with its remedy. Sizes are bytes, times nanoseconds
- * on CLOCK_MONOTONIC. There are no hidden threads. Between tribuf_open() and
+ * Conventions. A function that can fail returns a negative errno value;
+ * tribuf_explain() has a sentence about the last failure in this thread, with its
+ * remedy. It leaves its outputs alone, but for a frame, which tribuf_begin() and
+ * tribuf_acquire() leave all zero and in whose @bytes tribuf_snapshot() tells what
+ * room it lacked, and for memory that it was copying to. Sizes are bytes, times
+ * nanoseconds on CLOCK_MONOTONIC. There are no hidden threads. Between tribuf_open() and
  * tribuf_close() the frame path (begin, publish, acquire, ref, deref)
  * allocates nothing and makes no system call, except to wake a sleeping peer.
  *
