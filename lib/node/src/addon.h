@@ -132,7 +132,7 @@ void stop_waiting(struct channel *c);
 void handle_closed(struct env *env);
 
 /* sleeper.c */
-int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value);
+int sleep_for(struct channel *c);
 void sleeper_remove(struct channel *c);
 void sleeper_stop(struct sleeper *s);
 void sleeper_end(struct env *env);

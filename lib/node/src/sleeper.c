@@ -182,26 +182,18 @@ static struct channel *take_fired(struct sleeper *s)
 	return found;
 }
 
-static void look_at(struct channel *c)
-{
-	uint32_t *futex, value;
-	int bits = tribuf_arm(c->t, c->events, &futex, &value);
-
-	if (!bits)
-		bits = sleeper_add(c, futex, value);
-	if (bits)
-		report(c, bits);
-}
-
 static void on_async(uv_async_t *async)
 {
 	struct sleeper *s = (struct sleeper *)async;
 	struct env *env = s->env;
 	struct channel *c;
+	int bits;
 
-	while (!env->ending && (c = take_fired(s)))
-		if (c->events)
-			look_at(c);
+	while (!env->ending && (c = take_fired(s))) {
+		bits = c->events ? sleep_for(c) : 0;
+		if (bits)
+			report(c, bits);
+	}
 }
 
 static int start_thread(struct sleeper *s)
@@ -271,7 +263,7 @@ static bool make_room(struct sleeper *s)
 }
 
 /* 0, or -ENOMEM. The loop lives as long as somebody sleeps. */
-int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value)
+static int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value)
 {
 	struct env *env = c->env;
 	struct sleeper *s = env->sleeper;
@@ -298,6 +290,15 @@ int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value)
 		uv_ref((uv_handle_t *)&s->async);
 	tell(s);
 	return 0;
+}
+
+/* What of c->events holds now, or an error; 0: nothing does, the helper sleeps for it. */
+int sleep_for(struct channel *c)
+{
+	uint32_t *futex, value;
+	int bits = tribuf_arm(c->t, c->events, &futex, &value);
+
+	return bits ? bits : sleeper_add(c, futex, value);
 }
 
 void sleeper_remove(struct channel *c)

@@ -145,6 +145,14 @@ static struct poll *make_poll(struct channel *c)
 	return p;
 }
 
+/* Have the loop report what happens. 0, or an error. */
+static int poll_for(struct channel *c)
+{
+	if (!c->poll)
+		c->poll = make_poll(c);
+	return c->poll ? adjust_poll(c) : -ENOMEM;
+}
+
 static void poll_closed(uv_handle_t *handle)
 {
 	struct poll *p = (struct poll *)handle;
@@ -156,30 +164,27 @@ static void poll_closed(uv_handle_t *handle)
 
 /* ---- both ---- */
 
+/* Nobody waits any more. */
+static void disarm(struct channel *c)
+{
+	c->events = 0;
+	sleeper_remove(c);
+	if (c->poll)
+		adjust_poll(c);
+}
+
 /* What of @events holds now; 0: nothing does, report() will be called. */
 static int arm(struct channel *c, unsigned int events)
 {
-	uint32_t *futex, value;
 	int bits = tribuf_wait(c->t, events, 0);
 
-	if (bits)
-		return bits;
-	if (tribuf_fd(c->t) < 0) {
-		bits = tribuf_arm(c->t, events, &futex, &value);
-		if (!bits)
-			bits = sleeper_add(c, futex, value);
-		if (!bits)
-			c->events = events;
-		return bits;
+	if (!bits) {
+		c->events = events;
+		bits = tribuf_fd(c->t) < 0 ? sleep_for(c) : poll_for(c);
 	}
-	if (!c->poll)
-		c->poll = make_poll(c);
-	if (!c->poll)
-		return -ENOMEM;
-	c->events = events;
-	bits = adjust_poll(c);
-	if (bits)
-		c->events = 0;
+	/* Who was armed before is told of these bits, too: nobody would disarm that. */
+	if (bits && c->events)
+		disarm(c);
 	return bits;
 }
 
@@ -206,10 +211,7 @@ napi_value js_disarm(napi_env napi, napi_callback_info info)
 
 	if (!get_args(napi, info, &args) || !(c = channel_of(&args)))
 		return NULL;
-	c->events = 0;
-	if (c->poll)
-		adjust_poll(c);
-	sleeper_remove(c);
+	disarm(c);
 	return NULL;
 }
 

@@ -8,7 +8,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import test from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { PEER_GONE, READY, open } from '../index.js';
-import { WINDOW, channelName, device, file, fixedMemory, here, pair, run, scaled, sleep, workerUrl } from './common.js';
+import { WINDOW, channelName, device, file, fixedMemory, here, pair, removeLeftover, run, scaled, sleep, workerUrl } from './common.js';
 
 const WORKERS = scaled(12);
 const CHANNELS = Math.min(1000, scaled(200));
@@ -176,6 +176,21 @@ test('an open channel alone does not keep the process, a wait does', () => {
 		for await (const frame of c);
 		console.log('ended');`, { timeout: 20000 });
 	assert.deepEqual([ended.status, ended.stdout], [0, 'ended\n']);
+});
+
+// What a first wait armed, others must not leave: there is nobody to disarm it.
+test('nor does a wait that is over by another\'s doing', t => {
+	for (const over of ['p.publish("x"); await c.wait();',
+		'const other = new AbortController(); c.wait(1, { signal: other.signal }).catch(() => {}); p.publish("x"); other.abort();']) {
+		const name = channelName();
+		removeLeftover(t, name);
+		const { status, stdout, stderr } = run(`import { open } from TRIBUF;
+			const p = globalThis.p = open('${name}', { role: 'producer', slotSize: 64 }), c = globalThis.c = open('${name}');
+			const wait = c.wait();
+			${over}
+			console.log(await wait, c.acquire().seq);`, { timeout: 20000 });
+		assert.deepEqual([status, stdout, stderr], [0, '1 1\n', ''], over);
+	}
 });
 
 test('kill -9 of this side frees its roles', async t => {
