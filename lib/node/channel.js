@@ -14,6 +14,7 @@ const ROLES = { producer: PRODUCER, consumer: CONSUMER, observer: OBSERVER, keep
 const NOW = 0xffffffffffffffffn;	// the addon stamps the frame
 const SLICE = 100e6;			// ns in the addon before V8 may end this thread
 const YIELD = 5;			// ms that frames may come without a turn of the loop
+const TIMER = 0x7fffffff;		// ms that setTimeout() reaches
 
 const waiting = new Map();		// channels by number, while somebody waits
 native.onEvents((id, bits, error) => waiting.get(id)?.(bits, error));
@@ -256,9 +257,9 @@ export class Channel {
 	// End the wait early, whichever comes first.
 	#limit(wait, signal, timeout) {
 		const { resolve, reject } = wait;
+		let timer;
 		const over = (end, value) => {
-			if (timer !== undefined)
-				clearTimeout(timer);
+			clearTimeout(timer);
 			signal?.removeEventListener('abort', abort);
 			end(value);
 		};
@@ -274,10 +275,16 @@ export class Channel {
 			leave();
 			over(reject, signal.reason);
 		};
-		const timer = timeout === undefined || timeout === Infinity ? undefined : setTimeout(() => {
-			leave();
-			over(resolve, 0);
-		}, timeout);
+		const start = ms => {
+			timer = setTimeout(() => {
+				if (ms > TIMER)
+					return start(ms - TIMER);
+				leave();
+				over(resolve, 0);
+			}, Math.min(ms, TIMER));
+		};
+		if (timeout !== undefined && timeout !== Infinity)
+			start(timeout);
 		signal?.addEventListener('abort', abort);
 		wait.resolve = bits => over(resolve, bits);
 		wait.reject = error => over(reject, error);

@@ -253,6 +253,21 @@ test('waits are given up by timeout and signal, alone', async t => {
 	assert.equal(await kept, READY);
 });
 
+test('a timeout may be longer than a timer', async t => {
+	const { producer, consumer } = pair(t);
+	const timer = globalThis.setTimeout, asked = [];
+	t.after(() => { globalThis.setTimeout = timer; });
+	globalThis.setTimeout = (call, ms) => {
+		asked.push(ms);
+		return timer(call, ms > 1000 ? 1 : ms);
+	};
+	assert.equal(await consumer.wait(READY, { timeout: 2 ** 32 + 7 }), 0);
+	assert.deepEqual(asked, [2 ** 31 - 1, 2 ** 31 - 1, 9]);
+	const wait = consumer.wait(READY, { timeout: 2 ** 31 });
+	producer.publish('x');
+	assert.equal(await wait, READY);
+});
+
 test('waitSync blocks until something happens', async t => {
 	const { name, consumer } = pair(t, 4096);
 	assert.equal(consumer.waitSync(READY, 0), 0);
