@@ -78,6 +78,7 @@ export class Channel {
 	#handle;
 	#role;
 	#waits = [];			// { events, resolve, reject }
+	#left = false;			// the peer, as somebody was told; it may be back
 	#mounted = new Set();		// offsets of windows in a module's memory
 	#scratch = new Uint8Array(0);	// an observer's next frame
 
@@ -313,6 +314,8 @@ export class Channel {
 
 	#happened(bits, error) {
 		const waits = this.#waits;
+		if (!error)
+			this.#note(bits);
 		waiting.delete(this.#handle.id);
 		this.#waits = [];
 		for (const wait of waits) {
@@ -338,11 +341,22 @@ export class Channel {
 		for (;;) {
 			const bits = native.wait(this.#handle.id, events, Math.floor(Math.min(ns, SLICE)));
 			if (bits)
-				return bits;
+				return this.#note(bits);
 			ns = deadline - performance.now() * 1e6;
 			if (!(ns > 0))
 				return 0;
 		}
+	}
+
+	// A leaving is reported once, to whoever waits then.
+	#note(bits) {
+		this.#left ||= !!(bits & PEER_GONE);
+		return bits;
+	}
+
+	// Was one reported, and is the producer still away?
+	#producerLeft() {
+		return this.#left &&= !this.info().producer;
 	}
 
 	async *frames(options = {}) {
@@ -361,6 +375,9 @@ export class Channel {
 			}
 			if (ended)
 				return;
+			ended = !follow && this.#producerLeft();
+			if (ended)
+				continue;
 			try {
 				ended = !!(await this.wait(READY | PEER_GONE, { signal }) & PEER_GONE) && !follow;
 			} catch (error) {

@@ -332,6 +332,26 @@ test('for await follows the next producer, ends by signal, break and close', asy
 	assert.equal(consumer.closed, true);
 });
 
+test('for await ends though another wait was told that the producer left', async t => {
+	const told = [c => c.wait(PEER_GONE), c => c.waitSync(PEER_GONE), c => c.waitNanoseconds(PEER_GONE, -1n)];
+	for (const tell of told) {
+		const { name, producer, consumer } = pair(t);
+		producer.publish('1');
+		producer.close();
+		assert.equal(await tell(consumer), PEER_GONE);
+		const seqs = [];
+		for await (const frame of consumer.frames({ signal: AbortSignal.timeout(5000) }))
+			seqs.push(frame.seq);
+		const successor = open(name, { role: 'producer' });
+		t.after(() => successor.close());
+		setTimeout(() => successor.publish('2'), 20);
+		for await (const frame of consumer.frames({ signal: AbortSignal.timeout(5000) }))
+			if (seqs.push(frame.seq))
+				break;
+		assert.deepEqual(seqs, [1, 2], 'it goes on for the next producer');
+	}
+});
+
 test('frames without end leave the loop its turns', async t => {
 	const { producer, consumer } = pair(t);
 	let turns = 0, frames = 0;
