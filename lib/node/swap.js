@@ -93,6 +93,9 @@ export class Swap {
 		this.#checkRole(true);
 		const frames = this.#frames, desc = this.#slot * DESC;
 		Atomics.store(frames, desc + GENERATION, frames[desc + GENERATION] | 1);
+		// Odd before the first byte of the frame. On arm64 a store by Atomics is ordered
+		// after what is before it alone, a load before what is after it.
+		Atomics.load(frames, desc + GENERATION);
 		return this.#slots[this.#slot];
 	}
 
@@ -111,9 +114,10 @@ export class Swap {
 		frames[desc + TIMESTAMP + 1] = timestamp === 0 ? 0 : timestamp / HIGH;
 		frames[desc + COOKIE] = frames[desc + COOKIE + 1] = 0;
 		frames[desc + FORMAT] = this.#format[0];
-		frames[desc + GENERATION] = (frames[desc + GENERATION] | 1) + 1;
-		// All of that before the exchange, which releases it. The word is guessed, not
-		// loaded; a guess comes from a word that was checked, by a valid step.
+		// All of that before it is even: who copies a frame without a swap looks at this alone.
+		Atomics.store(frames, desc + GENERATION, (frames[desc + GENERATION] | 1) + 1);
+		// The exchange releases it, too. The word is guessed, not loaded; a guess comes
+		// from a word that was checked, by a valid step.
 		let old = this.#guess;
 		for (let tries = 0; tries < TRIES; tries++) {
 			const left = publishWord(old), found = Atomics.compareExchange(this.word, 0, old, left);
