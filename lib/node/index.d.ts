@@ -200,7 +200,8 @@ export function imports(...channels: Channel[]): {
 /** The swaps by Atomics alone, for threads that have a window() and no channel. One
  *  Swap a role at a time; after anybody else swapped, make a new one. */
 export class Swap {
-	/** In the role that the window's channel has. EACCES (another), EPROTO. */
+	/** In the role that the window's channel has. EACCES (another), EPROTO, ENOTSUP (a
+	 *  big-endian machine). */
 	constructor(window: Omit<Window, 'bytes'>, options?: {
 		/** Called when a peer sleeps that has something to see: channel.ring(), in whatever thread has it. */
 		ring?: () => void;
@@ -210,8 +211,10 @@ export class Swap {
 	readonly word: Int32Array;
 	/** The back slot, to write the next frame into. */
 	begin(): Uint8Array;
-	publish(bytes: number, timestamp?: number): boolean;
-	/** The newest frame, or null; `data` is its whole slot. */
+	/** True: the frame before was never taken. Default timestamp: 0, not stamped.
+	 *  EMSGSIZE, EINVAL, EPROTO. */
+	publish(bytes: number, timestamp?: number | bigint): boolean;
+	/** The newest frame, or null; `data` is its whole slot. EPROTO. */
 	acquire(): { seq: number; generation: number; bytes: number; timestamp: number; data: Uint8Array } | null;
 }
 

@@ -149,6 +149,32 @@ test('a Swap writes the generation by Atomics, and looks at the odd one', t => {
 	assert.deepEqual(calls, [['store', 1], ['load', 1], ['store', 2]]);
 });
 
+test('a Swap refuses what it cannot carry before anything happens', t => {
+	const { producer, consumer } = pair(t);
+	const swap = new Swap(producer.window()), before = new Uint8Array(producer.memory, 0, producer.window().slots).slice();
+	for (const bad of [4097, 2 ** 32, 2 ** 40])
+		assert.throws(() => swap.publish(bad), error('EMSGSIZE', /4096/), String(bad));
+	for (const bad of [-1, NaN, 0.5, Infinity, '5', 5n, undefined, null, {}])
+		assert.throws(() => swap.publish(bad), error('EINVAL'), String(bad));
+	for (const bad of [-1, 0.5, NaN, '5', null, {}, -1n, 1n << 64n])
+		assert.throws(() => swap.publish(1, bad), error('EINVAL'), String(bad));
+	assert.deepEqual(new Uint8Array(producer.memory, 0, before.length), before);
+	for (const time of [2 ** 40 + 3, 2n ** 63n + 5n, 7n, 0]) {
+		swap.publish(4096, time);
+		assert.equal(consumer.acquire().timestamp, BigInt(time));
+	}
+	assert.equal(producer.info().published, 4);
+});
+
+test('a Swap is for little-endian machines', () => {
+	const { stdout, stderr } = run(`import os from 'node:os';
+		import { Swap, open } from TRIBUF;
+		const p = open('${channelName()}', { role: 'producer', slotSize: 64 });
+		os.endianness = () => 'BE';
+		try { new Swap(p.window()); } catch ({ message }) { console.log(message); }`);
+	assert.match(stdout, /^ENOTSUP: .*little-endian/, stderr);
+});
+
 test('a frame is stale when JavaScript has swapped past it', t => {
 	const { producer, consumer } = pair(t);
 	producer.publish('1');
