@@ -123,8 +123,8 @@ export class Channel {
 	begin() {
 		const handle = this.#handle;
 		handle.checkOpen();
-		handle.giveBack();
 		native.begin(handle.id);
+		handle.giveBack();
 		return new Draft(handle, (bytes, options) => this.#publish(options, () => native.publish(handle.id, bytes)));
 	}
 
@@ -169,7 +169,7 @@ export class Channel {
 			got = native.acquire(handle.id);
 		} finally {
 			// After an error too: it may have swapped, and dropped the frame.
-			if (got)
+			if (got || handle.swapped)
 				handle.giveBack();
 		}
 		return got ? new Frame(handle) : null;
@@ -204,7 +204,13 @@ export class Channel {
 		const handle = this.#handle;
 		checkInteger(bytes, 'bytes');
 		handle.checkOpen();
-		const offset = native.deref(handle.id, index, generation, bytes);
+		let offset;
+		try {
+			offset = native.deref(handle.id, index, generation, bytes);
+		} finally {
+			if (handle.swapped)
+				handle.giveBack();
+		}
 		return new Uint8Array(handle.slotBuffer(handle.u32[0]), offset, bytes);
 	}
 

@@ -27,6 +27,7 @@ struct record {
 	uint32_t generation;
 	uint32_t format;
 	uint32_t flags;
+	uint32_t swapped;	/* 1: by a window, so what was in hand is not; JavaScript clears it */
 	uint8_t user[TRIBUF_USER_BYTES];
 };
 

@@ -188,6 +188,26 @@ test('a frame is stale when JavaScript has swapped past it', t => {
 	assert.throws(() => frame.view(), error('ESTALE'));
 });
 
+test('so is a reference into it, and its views are empty once the channel knows', t => {
+	const { producer, consumer } = pair(t);
+	for (const notice of [reference => assert.throws(() => consumer.deref(reference, 1), error('ESTALE')), () => assert.equal(consumer.acquire(), null)]) {
+		producer.publish('1');
+		const frame = consumer.acquire(), view = frame.view(), reference = frame.ref();
+		assert.equal(consumer.deref(reference, 1)[0], view[0]);
+		producer.publish('2');
+		new Swap(consumer.window()).acquire();
+		notice(reference);
+		assert.equal(view.length, 0);
+	}
+	// A producer's, too; its draft of afterwards stays.
+	const view = producer.begin().view();
+	new Swap(producer.window()).publish(1);
+	const draft = producer.begin();
+	assert.equal(view.length, 0);
+	assert.equal(producer.deref({ index: draft.ref().index, generation: draft.generation }, 1).length, 1);
+	assert.equal(draft.stale, false);
+});
+
 test('the transitions are those of the header', () => {
 	for (let slots = 0; slots < 64; slots++) {
 		for (const bits of [0, layout.FRESH, layout.ARMED | layout.FRESH, layout.PACED, 0xfffffc00 | 0]) {
