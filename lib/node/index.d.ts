@@ -250,9 +250,12 @@ export class Pool extends EventEmitter implements AsyncIterable<{ worker: number
 	channel(index: number): Channel | undefined;
 	worker(index: number): Worker | undefined;
 	/** The newest frame of a worker that has one, each in turn, through one wait. Good
-	 *  until that worker's next one is taken. */
+	 *  until that worker's next one is taken. EBADF (closed), EACCES (consume: false), EPROTO;
+	 *  ESTALE and whatever else ends a wait is thrown once: no frame of that worker follows. */
 	next(options?: { signal?: AbortSignal }): Promise<{ worker: number; frame: Frame }>;
 	frames(options?: { signal?: AbortSignal }): AsyncGenerator<{ worker: number; frame: Frame }, void, void>;
 	[Symbol.asyncIterator](): AsyncGenerator<{ worker: number; frame: Frame }, void, void>;
+	/** Resolves when all workers have ended. */
 	close(): Promise<void>;
+	[Symbol.asyncDispose](): Promise<void>;
 }
