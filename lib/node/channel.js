@@ -219,7 +219,7 @@ export class Channel {
 		if (!ArrayBuffer.isView(into))
 			throw invalid('into', 'a typed array or DataView, as long as what is to be copied');
 		this.#handle.checkOpen();
-		native.copy(this.#handle.id, index, generation, into);
+		native.copy(this.#handle.id, index, generation, toBytes(into, 'into'));
 		return into;
 	}
 

@@ -119,6 +119,18 @@ test('references are two numbers that tell when they are stale', t => {
 		assert.throws(() => consumer.deref(bad, 1), error('EINVAL'));
 });
 
+test('copies fill all bytes of whatever they are given', t => {
+	const { producer, consumer } = pair(t);
+	const bytes = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
+	producer.publish(bytes);
+	const reference = consumer.acquire().ref();
+	for (const Kind of [Int8Array, Uint8ClampedArray, Uint16Array, Float32Array, Float64Array, BigInt64Array, DataView, globalThis.Float16Array]) {
+		const into = Kind && new Kind(new ArrayBuffer(16));
+		if (into)
+			assert.deepEqual(new Uint8Array(consumer.copy(reference, into).buffer), bytes, Kind.name);
+	}
+});
+
 test('an observer looks on and has frames of its own', t => {
 	const { name, producer, consumer } = pair(t);
 	const observer = open(name, { role: 'observer' });
