@@ -89,7 +89,8 @@ test('copy fills what it is given', t => {
 	assert.equal(frame.copy(into).length, 8);
 	assert.equal(Buffer.from(into).toString(), '12345678\0\0');
 	assert.throws(() => frame.copy(new Uint8Array(7)), error('EMSGSIZE', /8 bytes/));
-	assert.throws(() => frame.copy(5), error('EINVAL'));
+	for (const bad of [5, 'long enough', null])
+		assert.throws(() => frame.copy(bad), error('EINVAL'));
 });
 
 test('references are two numbers that tell when they are stale', t => {
