@@ -224,25 +224,30 @@ static void sleeper_closed(uv_handle_t *handle)
 	handle_closed(env);
 }
 
-static struct sleeper *make_sleeper(struct env *env)
+/* 0, or an error. */
+static int make_sleeper(struct env *env)
 {
 	struct sleeper *s = calloc(1, sizeof(*s));
+	int err;
 
 	if (!s)
-		return NULL;
+		return cannot_wait(env, -ENOMEM, "out of memory");
 	s->env = env;
 	pthread_mutex_init(&s->lock, NULL);
-	if (uv_async_init(env->loop, &s->async, on_async)) {
+	err = uv_async_init(env->loop, &s->async, on_async);
+	if (err) {
 		free(s);
-		return NULL;
+		return cannot_wait(env, err, "Node's loop cannot be woken by a helper thread");
 	}
 	env->handles++;
 	uv_unref((uv_handle_t *)&s->async);
-	if (start_thread(s)) {
+	err = start_thread(s);
+	if (err) {
 		uv_close((uv_handle_t *)&s->async, sleeper_closed);
-		return NULL;
+		return cannot_wait(env, -err, "the helper thread that sleeps for shm channels could not be started: allow more threads (ulimit -u)");
 	}
-	return s;
+	env->sleeper = s;
+	return 0;
 }
 
 static bool make_room(struct sleeper *s)
@@ -262,18 +267,19 @@ static bool make_room(struct sleeper *s)
 	return true;
 }
 
-/* 0, or -ENOMEM. The loop lives as long as somebody sleeps. */
+/* 0, or an error. The loop lives as long as somebody sleeps. */
 static int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value)
 {
 	struct env *env = c->env;
-	struct sleeper *s = env->sleeper;
+	struct sleeper *s;
 	bool added;
+	int err;
 
 	sleeper_remove(c);
-	if (!s)
-		s = env->sleeper = make_sleeper(env);
-	if (!s)
-		return -ENOMEM;
+	err = env->sleeper ? 0 : make_sleeper(env);
+	if (err)
+		return err;
+	s = env->sleeper;
 	pthread_mutex_lock(&s->lock);
 	added = make_room(s);
 	if (added) {
@@ -285,7 +291,7 @@ static int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value)
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (!added)
-		return -ENOMEM;
+		return cannot_wait(env, -ENOMEM, "out of memory");
 	if (!s->waiting++)
 		uv_ref((uv_handle_t *)&s->async);
 	tell(s);

@@ -34,12 +34,12 @@ static napi_value text(napi_env napi, const char *string)
 	return value;
 }
 
-napi_value error_of(napi_env napi, int err)
+napi_value error_of(napi_env napi, int err, const char *why)
 {
 	napi_value error = NULL;
 	char message[600];
 
-	snprintf(message, sizeof(message), "%s: %s", code_of(err), tribuf_explain());
+	snprintf(message, sizeof(message), "%s: %s", code_of(err), why);
 	napi_create_error(napi, text(napi, code_of(err)), text(napi, message), &error);
 	set(napi, error, "errno", number(napi, err));
 	return error;
@@ -47,7 +47,7 @@ napi_value error_of(napi_env napi, int err)
 
 napi_value fail(napi_env napi, int err)
 {
-	napi_throw(napi, error_of(napi, err));
+	napi_throw(napi, error_of(napi, err, tribuf_explain()));
 	return NULL;
 }
 

@@ -41,6 +41,21 @@ napi_value js_on_events(napi_env napi, napi_callback_info info)
 	return NULL;
 }
 
+/* For "return cannot_wait(...)": an error that libtribuf knows nothing of. */
+int cannot_wait(struct env *env, int err, const char *why)
+{
+	env->why = why;
+	return err;
+}
+
+static napi_value wait_error(struct env *env, int err)
+{
+	const char *why = env->why ? env->why : tribuf_explain();
+
+	env->why = NULL;
+	return error_of(env->napi, err, why);
+}
+
 /* Nothing is to be done about what goes wrong here: the environment is ending. */
 static void call_dispatch(struct env *env, uint32_t id, int bits)
 {
@@ -54,7 +69,7 @@ static void call_dispatch(struct env *env, uint32_t id, int bits)
 	argv[1] = number(napi, bits);
 	napi_get_undefined(napi, &argv[2]);
 	if (bits < 0)
-		argv[2] = error_of(napi, bits);
+		argv[2] = wait_error(env, bits);
 	if (napi_make_callback(napi, env->context, global, dispatch, 3, argv, NULL) ==
 	    napi_pending_exception &&
 	    napi_get_and_clear_last_exception(napi, &error) == napi_ok)
@@ -129,28 +144,32 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 		report(c, bits);
 }
 
-static struct poll *make_poll(struct channel *c)
+/* 0, or an error. */
+static int make_poll(struct channel *c)
 {
 	struct poll *p = calloc(1, sizeof(*p));
+	int err;
 
-	if (p && uv_poll_init(c->env->loop, &p->handle, tribuf_fd(c->t))) {
+	if (!p)
+		return cannot_wait(c->env, -ENOMEM, "out of memory");
+	err = uv_poll_init(c->env->loop, &p->handle, tribuf_fd(c->t));
+	if (err) {
 		free(p);
-		p = NULL;
+		return cannot_wait(c->env, err, "Node's loop cannot poll the channel's descriptor");
 	}
-	if (p) {
-		p->env = c->env;
-		p->c = c;
-		c->env->handles++;
-	}
-	return p;
+	p->env = c->env;
+	p->c = c;
+	c->poll = p;
+	c->env->handles++;
+	return 0;
 }
 
 /* Have the loop report what happens. 0, or an error. */
 static int poll_for(struct channel *c)
 {
-	if (!c->poll)
-		c->poll = make_poll(c);
-	return c->poll ? adjust_poll(c) : -ENOMEM;
+	int err = c->poll ? 0 : make_poll(c);
+
+	return err ? err : adjust_poll(c);
 }
 
 static void poll_closed(uv_handle_t *handle)
@@ -200,7 +219,10 @@ napi_value js_arm(napi_env napi, napi_callback_info info)
 	    !get_u32(napi, args.v[1], "events", &events))
 		return NULL;
 	bits = arm(c, events);
-	return bits < 0 ? fail(napi, bits) : number(napi, bits);
+	if (bits >= 0)
+		return number(napi, bits);
+	napi_throw(napi, wait_error(args.env, bits));
+	return NULL;
 }
 
 /* disarm(channel): nobody waits any more */

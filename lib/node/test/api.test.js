@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 // Every function of the package: what it promises, and each way in which it refuses.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { Channel, Frame, GEOMETRY, PEER_BACK, PEER_GONE, READY, open } from '../index.js';
 import { channelName, device, pair, peer, run, sleep } from './common.js';
 
@@ -279,6 +281,22 @@ test('a timeout may be longer than a timer', async t => {
 	const wait = consumer.wait(READY, { timeout: 2 ** 31 });
 	producer.publish('x');
 	assert.equal(await wait, READY);
+});
+
+// Limits are not for root: then by a user who is nobody.
+const limited = { ...(process.getuid() ? {} : { uid: 65534, gid: 65534 }) };
+const noLimits = spawnSync('sh', ['-c', 'command -v prlimit && test -r "$0"', fileURLToPath(new URL('../index.js', import.meta.url))], limited).status !== 0 &&
+	'no prlimit, or nobody may read this folder';
+
+test('a wait that cannot be says why, not what failed before', { skip: device && 'once is enough: on shm' || noLimits }, () => {
+	const { stdout, stderr } = run(`import { spawnSync } from 'node:child_process';
+		import { open } from TRIBUF;
+		const c = open('${channelName()}', { role: 'consumer', slotSize: 64 });
+		try { c.setFormat('x'); } catch {}
+		spawnSync('prlimit', ['--pid', process.pid, '--nproc=1:1']);
+		await c.wait().catch(error => console.log(error.code, error.errno, error.message));
+		c.close();`, { timeout: 20000, ...limited });
+	assert.match(stdout, /^EAGAIN -11 EAGAIN: .*thread/, stderr);
 });
 
 test('waitSync blocks until something happens', async t => {
