@@ -7,7 +7,8 @@
  * thread looks, and if need be adds the channel again.
  *
  * The kernel sleeps on 128 futexes at a time. If there are more, or the kernel is
- * older than 5.16, the rest are looked at every few milliseconds.
+ * older than 5.16, or a seccomp policy forbids it, the rest are looked at every few
+ * milliseconds.
  */
 #define _GNU_SOURCE		/* syscall() */
 #include "addon.h"
@@ -108,21 +109,32 @@ static struct timespec after(int64_t ns)
 	return t;
 }
 
+/* 1: its time was over; 0: there was an event; -1: it was no sleep, nor will the next be. */
+static int sleep_ended(long result)
+{
+	if (result >= 0 || errno == EAGAIN || errno == EINTR)
+		return 0;
+	return errno == ETIMEDOUT ? 1 : -1;
+}
+
 /* True: the time was over. */
 static bool doze(const struct waiter *waiters, unsigned int n, bool all)
 {
+	static const struct timespec rest = { .tv_nsec = REST };
 	struct timespec until = after(all ? LONGEST : REST);
+	int ended = sleep_ended(syscall(SYS_futex_waitv, waiters, n, 0, n > 1 ? &until : NULL,
+					CLOCK_MONOTONIC));
 
-	if (syscall(SYS_futex_waitv, waiters, n, 0, n > 1 ? &until : NULL, CLOCK_MONOTONIC) >= 0)
-		return false;
-	if (errno == ETIMEDOUT)
-		return true;
-	if (errno != ENOSYS)
-		return false;
-	until = after(REST);
-	syscall(FUTEX_TIME64, waiters[0].address, FUTEX_WAIT_BITSET_PRIVATE, waiters[0].value,
-		n > 1 ? &until : NULL, NULL, FUTEX_BITSET_MATCH_ANY);
-	return true;
+	if (ended < 0) {
+		until = after(REST);
+		ended = sleep_ended(syscall(FUTEX_TIME64, waiters[0].address,
+					    FUTEX_WAIT_BITSET_PRIVATE, waiters[0].value,
+					    n > 1 ? &until : NULL, NULL,
+					    FUTEX_BITSET_MATCH_ANY));
+	}
+	if (ended < 0)
+		nanosleep(&rest, NULL);
+	return ended != 0;
 }
 
 /* Under the lock, so that no page goes away while its word is read. */
