@@ -2,11 +2,12 @@
 // Every function of the package: what it promises, and each way in which it refuses.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Channel, Frame, GEOMETRY, PEER_BACK, PEER_GONE, READY, open } from '../index.js';
-import { channelName, device, pair, peer, run, sleep } from './common.js';
+import { channelName, device, folder, pair, peer, run, sleep } from './common.js';
 
 const error = (code, text) => caught => caught.code === code && caught.message.startsWith(`${code}: `) && (!text || text.test(caught.message));
 
@@ -432,6 +433,25 @@ test('a replaced channel says so', async t => {
 
 test('without the module, its name says what to do', { skip: device && 'the module is loaded here' }, () => {
 	assert.throws(() => open('no-module', { role: 'producer', slotSize: 8 }), error('ENODEV', /shm:NAME/));
+});
+
+test('the addon is found by what this processor is called elsewhere', t => {
+	const top = mkdtempSync(`${tmpdir()}/tribuf-addon-`), addon = `${folder}../tribuf.node`;
+	t.after(() => rmSync(top, { recursive: true }));
+	mkdirSync(`${top}/lib/node`, { recursive: true });
+	writeFileSync(`${top}/lib/node/package.json`, '{ "type": "module" }');
+	copyFileSync(new URL('../native.js', import.meta.url), `${top}/lib/node/native.js`);
+	const triplets = { x64: 'x86_64-linux-gnu', ia32: 'i386-linux-gnu', arm64: 'aarch64-linux-gnu', arm: 'arm-linux-gnueabihf',
+		ppc64: 'powerpc64le-linux-gnu', loong64: 'loongarch64-linux-gnu', riscv64: 'riscv64-linux-gnu', s390x: 's390x-linux-gnu' };
+	const { stdout, stderr } = run(`import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
+		for (const [arch, triplet] of Object.entries(${JSON.stringify(triplets)})) {
+			mkdirSync(\`${top}/build/\${triplet}/node\`, { recursive: true });
+			symlinkSync('${addon}', \`${top}/build/\${triplet}/node/tribuf.node\`);
+			Object.defineProperty(process, 'arch', { value: arch });
+			await import(\`${top}/lib/node/native.js?\${arch}\`).then(() => console.log(arch), error => console.error(arch, error.message));
+			rmSync('${top}/build', { recursive: true });
+		}`);
+	assert.deepEqual([stdout.trim().split('\n'), stderr], [Object.keys(triplets), '']);
 });
 
 test('the package exports its interface and nothing else', async () => {
