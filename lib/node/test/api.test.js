@@ -2,7 +2,7 @@
 // Every function of the package: what it promises, and each way in which it refuses.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -452,6 +452,22 @@ test('the addon is found by what this processor is called elsewhere', t => {
 			rmSync('${top}/build', { recursive: true });
 		}`);
 	assert.deepEqual([stdout.trim().split('\n'), stderr], [Object.keys(triplets), '']);
+});
+
+const noNpm = spawnSync('npm', ['--version']).status === 0 ? false : 'no npm';
+
+test('npm install writes no lock file, and a package is without .npmrc', { skip: noNpm }, t => {
+	const top = mkdtempSync(`${tmpdir()}/tribuf-npm-`), files = ['.npmrc', 'index.js', 'package.json'];
+	t.after(() => rmSync(top, { recursive: true }));
+	mkdirSync(`${top}/package`);
+	for (const file of files)
+		copyFileSync(new URL(`../${file}`, import.meta.url), `${top}/package/${file}`);
+	const npm = (...args) => spawnSync('npm', [...args, '--ignore-scripts', '--offline', '--cache', `${top}/cache`], { cwd: `${top}/package`, encoding: 'utf8' });
+	const { status, stderr } = npm('install');
+	assert.equal(status, 0, stderr);
+	assert.deepEqual(readdirSync(`${top}/package`).sort(), files);
+	const [{ files: packed }] = JSON.parse(npm('pack', '--dry-run', '--json').stdout);
+	assert.deepEqual(packed.map(({ path }) => path).sort(), files.slice(1));
 });
 
 test('the package exports its interface and nothing else', async () => {
