@@ -14,6 +14,7 @@ const ROLES = { producer: PRODUCER, consumer: CONSUMER, observer: OBSERVER, keep
 const NOW = 0xffffffffffffffffn;	// the addon stamps the frame
 const SLICE = 100e6;			// ns in the addon before V8 may end this thread
 const YIELD = 5;			// ms that frames may come without a turn of the loop
+const TIMER = 0x7fffffff;		// ms that setTimeout() reaches
 
 const waiting = new Map();		// channels by number, while somebody waits
 native.onEvents((id, bits, error) => waiting.get(id)?.(bits, error));
@@ -77,6 +78,7 @@ export class Channel {
 	#handle;
 	#role;
 	#waits = [];			// { events, resolve, reject }
+	#left = false;			// the peer, as somebody was told; it may be back
 	#mounted = new Set();		// offsets of windows in a module's memory
 	#scratch = new Uint8Array(0);	// an observer's next frame
 
@@ -121,8 +123,8 @@ export class Channel {
 	begin() {
 		const handle = this.#handle;
 		handle.checkOpen();
-		handle.giveBack();
 		native.begin(handle.id);
+		handle.giveBack();
 		return new Draft(handle, (bytes, options) => this.#publish(options, () => native.publish(handle.id, bytes)));
 	}
 
@@ -167,7 +169,7 @@ export class Channel {
 			got = native.acquire(handle.id);
 		} finally {
 			// After an error too: it may have swapped, and dropped the frame.
-			if (got)
+			if (got || handle.swapped)
 				handle.giveBack();
 		}
 		return got ? new Frame(handle) : null;
@@ -202,7 +204,13 @@ export class Channel {
 		const handle = this.#handle;
 		checkInteger(bytes, 'bytes');
 		handle.checkOpen();
-		const offset = native.deref(handle.id, index, generation, bytes);
+		let offset;
+		try {
+			offset = native.deref(handle.id, index, generation, bytes);
+		} finally {
+			if (handle.swapped)
+				handle.giveBack();
+		}
 		return new Uint8Array(handle.slotBuffer(handle.u32[0]), offset, bytes);
 	}
 
@@ -211,7 +219,7 @@ export class Channel {
 		if (!ArrayBuffer.isView(into))
 			throw invalid('into', 'a typed array or DataView, as long as what is to be copied');
 		this.#handle.checkOpen();
-		native.copy(this.#handle.id, index, generation, into);
+		native.copy(this.#handle.id, index, generation, toBytes(into, 'into'));
 		return into;
 	}
 
@@ -256,9 +264,9 @@ export class Channel {
 	// End the wait early, whichever comes first.
 	#limit(wait, signal, timeout) {
 		const { resolve, reject } = wait;
+		let timer;
 		const over = (end, value) => {
-			if (timer !== undefined)
-				clearTimeout(timer);
+			clearTimeout(timer);
 			signal?.removeEventListener('abort', abort);
 			end(value);
 		};
@@ -274,10 +282,16 @@ export class Channel {
 			leave();
 			over(reject, signal.reason);
 		};
-		const timer = timeout === undefined || timeout === Infinity ? undefined : setTimeout(() => {
-			leave();
-			over(resolve, 0);
-		}, timeout);
+		const start = ms => {
+			timer = setTimeout(() => {
+				if (ms > TIMER)
+					return start(ms - TIMER);
+				leave();
+				over(resolve, 0);
+			}, Math.min(ms, TIMER));
+		};
+		if (timeout !== undefined && timeout !== Infinity)
+			start(timeout);
 		signal?.addEventListener('abort', abort);
 		wait.resolve = bits => over(resolve, bits);
 		wait.reject = error => over(reject, error);
@@ -306,6 +320,8 @@ export class Channel {
 
 	#happened(bits, error) {
 		const waits = this.#waits;
+		if (!error)
+			this.#note(bits);
 		waiting.delete(this.#handle.id);
 		this.#waits = [];
 		for (const wait of waits) {
@@ -331,11 +347,22 @@ export class Channel {
 		for (;;) {
 			const bits = native.wait(this.#handle.id, events, Math.floor(Math.min(ns, SLICE)));
 			if (bits)
-				return bits;
+				return this.#note(bits);
 			ns = deadline - performance.now() * 1e6;
 			if (!(ns > 0))
 				return 0;
 		}
+	}
+
+	// A leaving is reported once, to whoever waits then.
+	#note(bits) {
+		this.#left ||= !!(bits & PEER_GONE);
+		return bits;
+	}
+
+	// Was one reported, and is the producer still away?
+	#producerLeft() {
+		return this.#left &&= !this.info().producer;
 	}
 
 	async *frames(options = {}) {
@@ -354,6 +381,9 @@ export class Channel {
 			}
 			if (ended)
 				return;
+			ended = !follow && this.#producerLeft();
+			if (ended)
+				continue;
 			try {
 				ended = !!(await this.wait(READY | PEER_GONE, { signal }) & PEER_GONE) && !follow;
 			} catch (error) {

@@ -57,8 +57,10 @@ export class Frame {
 	}
 
 	copy(into) {
+		if (typeof into === 'string')
+			throw invalid('into', 'a typed array, a DataView or an ArrayBuffer');
 		into = into === undefined ? new Uint8Array(this.bytes) : toBytes(into, 'into');
-		if (typeof into === 'string' || into.length < this.bytes)
+		if (into.length < this.bytes)
 			throw failure('EMSGSIZE', `the frame has ${this.bytes} bytes, there is room for ${into.length}`, RangeError);
 		const target = new Uint8Array(into.buffer, into.byteOffset, this.bytes);
 		this.#check();

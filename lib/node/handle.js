@@ -22,7 +22,7 @@ export class Handle {
 		this.role = role;
 		this.f64 = new Float64Array(record, layout.record_seq, 2);
 		this.u64 = new BigUint64Array(record, layout.record_timestamp, 2);
-		this.u32 = new Uint32Array(record, layout.record_slot, 4);
+		this.u32 = new Uint32Array(record, layout.record_slot, 5);
 		this.user = new Uint8Array(record, layout.record_user, layout.USER_BYTES);
 		this.id = native.open(name, role, flags, options.mode, options.slotSize, options.granule, record);
 		forgotten.register(this, this.id, this);
@@ -46,9 +46,15 @@ export class Handle {
 			throw failure('EBADF', `channel '${this.name}' is closed`);
 	}
 
+	// Has the addon found that somebody with a window took another slot in hand?
+	get swapped() {
+		return this.u32[4] === 1;
+	}
+
 	// The slot in hand is not any more: what looks into it is emptied.
 	giveBack() {
 		this.turn++;
+		this.u32[4] = 0;
 		if (this.#buffer) {
 			native.detach(this.#buffer);
 			this.#buffer = undefined;

@@ -141,13 +141,13 @@ export class Channel implements AsyncIterable<Frame> {
 	readonly name: string;
 	readonly role: Role;
 	readonly closed: boolean;
-	/** EAGAIN: not known yet. */
+	/** EAGAIN (no geometry yet), ENOTSUP (guarded: info() has it). */
 	readonly slotSize: number;
 
 	/** Consumer: the newest frame, or null if there is none newer than the one in hand.
 	 *  Observer: the same, as a copy. EACCES, EPROTO, ESTALE (guarded), EAGAIN (observer: outrun). */
 	acquire(): Frame | null;
-	/** Start a frame in the back slot, to be written in place. */
+	/** Start a frame in the back slot, to be written in place. EACCES, EPROTO, EAGAIN (no geometry yet). */
 	begin(): Draft;
 	/** Publish a copy of `data`. True: the frame before was never taken. EMSGSIZE, EACCES, EPROTO. */
 	publish(data: Bytes, options?: PublishOptions): boolean;
@@ -158,7 +158,8 @@ export class Channel implements AsyncIterable<Frame> {
 	wait(events?: number, options?: WaitOptions): Promise<number>;
 	/** The same, blocking this thread: for workers. */
 	waitSync(events?: number, timeout?: number): number;
-	/** Frames, the newest each time, until the producer leaves or the channel is closed. */
+	/** Frames, the newest each time, until the producer leaves or the channel is closed.
+	 *  Throws what acquire() and wait() do, an outrun observer's EAGAIN too: then begin anew. */
 	frames(options?: FramesOptions): AsyncGenerator<Frame, void, void>;
 	[Symbol.asyncIterator](): AsyncGenerator<Frame, void, void>;
 	/** Wake peers that sleep: for who swapped by Atomics and found that a ring is due. */
@@ -176,14 +177,16 @@ export class Channel implements AsyncIterable<Frame> {
 	setFormat(data: Bytes): void;
 	info(): Info;
 
-	/** The channel as a SharedArrayBuffer, which can be posted to workers. Zeros once it is closed. */
+	/** The channel as a SharedArrayBuffer, which can be posted to workers. Zeros once it is
+	 *  closed. EAGAIN (no geometry yet), ENOTSUP (guarded), EFBIG (more than 4 GiB). */
 	readonly memory: SharedArrayBuffer;
-	/** The state word in it. */
+	/** The state word in it. The same errors. */
 	readonly word: Int32Array;
-	/** What is where in `memory`. */
+	/** What is where in `memory`. The same errors. */
 	window(): Window;
 	/** Put the channel under a WebAssembly memory: shared, initial equal to maximum, at a
-	 *  multiple of 65536. It is taken out again by close(). EINVAL, ENOSPC, EBUSY. */
+	 *  multiple of 65536. It is taken out again by close(). EINVAL, ENOSPC, EBUSY, EAGAIN
+	 *  (no geometry yet), ENOTSUP (guarded). */
 	mount(memory: WebAssembly.Memory, offset?: number): Window;
 
 	/** Give up the role. Waits reject with EBADF, views and memory are empty. */
@@ -200,7 +203,8 @@ export function imports(...channels: Channel[]): {
 /** The swaps by Atomics alone, for threads that have a window() and no channel. One
  *  Swap a role at a time; after anybody else swapped, make a new one. */
 export class Swap {
-	/** In the role that the window's channel has. EACCES (another), EPROTO. */
+	/** In the role that the window's channel has. EACCES (another), EPROTO, ENOTSUP (a
+	 *  big-endian machine). */
 	constructor(window: Omit<Window, 'bytes'>, options?: {
 		/** Called when a peer sleeps that has something to see: channel.ring(), in whatever thread has it. */
 		ring?: () => void;
@@ -210,8 +214,10 @@ export class Swap {
 	readonly word: Int32Array;
 	/** The back slot, to write the next frame into. */
 	begin(): Uint8Array;
-	publish(bytes: number, timestamp?: number): boolean;
-	/** The newest frame, or null; `data` is its whole slot. */
+	/** True: the frame before was never taken. Default timestamp: 0, not stamped.
+	 *  EMSGSIZE, EINVAL, EPROTO. */
+	publish(bytes: number, timestamp?: number | bigint): boolean;
+	/** The newest frame, or null; `data` is its whole slot. EPROTO. */
 	acquire(): { seq: number; generation: number; bytes: number; timestamp: number; data: Uint8Array } | null;
 }
 
@@ -247,9 +253,12 @@ export class Pool extends EventEmitter implements AsyncIterable<{ worker: number
 	channel(index: number): Channel | undefined;
 	worker(index: number): Worker | undefined;
 	/** The newest frame of a worker that has one, each in turn, through one wait. Good
-	 *  until that worker's next one is taken. */
+	 *  until that worker's next one is taken. EBADF (closed), EACCES (consume: false), EPROTO;
+	 *  ESTALE and whatever else ends a wait is thrown once: no frame of that worker follows. */
 	next(options?: { signal?: AbortSignal }): Promise<{ worker: number; frame: Frame }>;
 	frames(options?: { signal?: AbortSignal }): AsyncGenerator<{ worker: number; frame: Frame }, void, void>;
 	[Symbol.asyncIterator](): AsyncGenerator<{ worker: number; frame: Frame }, void, void>;
+	/** Resolves when all workers have ended. */
 	close(): Promise<void>;
+	[Symbol.asyncDispose](): Promise<void>;
 }

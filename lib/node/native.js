@@ -5,7 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-const cpu = { x64: 'x86_64', arm64: 'aarch64', ia32: 'i', arm: 'arm' }[process.arch] ?? process.arch;
+const cpu = { x64: 'x86_64', arm64: 'aarch64', ia32: 'i', arm: 'arm', ppc64: 'powerpc64le', loong64: 'loongarch64' }[process.arch] ?? process.arch;
 
 function find() {
 	const own = fileURLToPath(new URL('./build/node/tribuf.node', import.meta.url));

@@ -30,10 +30,9 @@ function toModule(module) {
 }
 
 export class Pool extends EventEmitter {
-	#members = [];		// { channel, worker, listening, delay, began }
-	#ready = [];		// members that may have a frame, in the order to look at them
-	#wake = () => {};
-	#error;
+	#members = [];		// { channel, worker, listening, error, delay, began }
+	#ready = [];		// members that may have a frame or an error, in the order to look at them
+	#sleepers = new Set();	// of next(): a function each, which wakes it
 	#options;
 	#closed = false;
 	restarts = 0;
@@ -116,17 +115,16 @@ export class Pool extends EventEmitter {
 			member.listening = false;
 			if (this.#closed)
 				return;
-			if (error)
-				this.#error = error;
-			else
-				this.#ready.push(member);
+			member.error = error;
+			this.#ready.push(member);
 			this.#wake();
 		};
 		member.channel.wait(READY).then(() => done(), done);
 	}
 
 	// A frame of whichever worker has one, each in turn: always that worker's newest.
-	// Good until the same worker's next one is taken.
+	// Good until the same worker's next one is taken. The error of a wait is thrown once;
+	// that worker's channel is not waited on again.
 	async next({ signal } = {}) {
 		for (;;) {
 			signal?.throwIfAborted();
@@ -134,11 +132,8 @@ export class Pool extends EventEmitter {
 				throw failure('EBADF', 'the pool is closed');
 			if (!this.#options.consume)
 				throw failure('EACCES', 'the pool was made with consume: false: its frames are for others');
-			if (this.#error)
-				throw this.#error;
 			for (let member; (member = this.#ready.shift());) {
-				const frame = member.channel.acquire();
-				this.#listen(member);
+				const frame = this.#take(member);
 				if (frame)
 					return { worker: member.index, frame };
 			}
@@ -146,15 +141,33 @@ export class Pool extends EventEmitter {
 		}
 	}
 
+	#take(member) {
+		if (member.error)
+			throw member.error;
+		try {
+			return member.channel.acquire();
+		} finally {
+			this.#listen(member);
+		}
+	}
+
 	#sleep(signal) {
 		return new Promise((resolve, reject) => {
-			const abort = () => reject(signal.reason);
-			signal?.addEventListener('abort', abort, { once: true });
-			this.#wake = () => {
+			const over = end => {
+				this.#sleepers.delete(wake);
 				signal?.removeEventListener('abort', abort);
-				resolve();
+				end();
 			};
+			const wake = () => over(resolve);
+			const abort = () => over(() => reject(signal.reason));
+			signal?.addEventListener('abort', abort);
+			this.#sleepers.add(wake);
 		});
+	}
+
+	#wake() {
+		for (const wake of this.#sleepers)
+			wake();
 	}
 
 	async *frames(options) {

@@ -2,7 +2,8 @@
 // The swaps in JavaScript alone, by Atomics on a channel's memory: for threads that
 // were posted channel.window() and have no handle. The transitions are those of
 // linux/tribuf.h, the numbers come from it.
-import { failure } from './errors.js';
+import os from 'node:os';
+import { checkInteger, failure, toU64 } from './errors.js';
 import { layout } from './native.js';
 
 const { SLOT_MASK, MIDDLE_SHIFT, FRONT_SHIFT, FRESH, ARMED, WATCHED, PACED, COUNT_ONE } = layout;
@@ -41,6 +42,7 @@ const nobody = () => {};
 export class Swap {
 	word;
 	#frames;		// Int32Array: descriptors
+	#times;			// BigUint64Array: the same
 	#overwritten;		// Int32Array: low, high
 	#format;
 	#slots;			// a Uint8Array each
@@ -55,9 +57,13 @@ export class Swap {
 	constructor({ role, memory, offset = 0, slots, slotStride, slotSize }, { ring = nobody, forwarded = false } = {}) {
 		if (role !== 'producer' && role !== 'consumer')
 			throw failure('EACCES', `a window of role '${String(role)}' is not one to swap in`);
+		// A 64-bit field is two of 32 here, low and high.
+		if (os.endianness() !== 'LE')
+			throw failure('ENOTSUP', 'Swap is for little-endian machines: use channel.begin() and channel.acquire() on this one');
 		this.#produces = role === 'producer';
 		this.word = new Int32Array(memory, offset + layout.state, 1);
 		this.#frames = new Int32Array(memory, offset + layout.frames, layout.SLOTS * DESC);
+		this.#times = new BigUint64Array(memory, offset + layout.frames, layout.SLOTS * DESC / 2);
 		this.#overwritten = new Int32Array(memory, offset + layout.frames + layout.frames_overwritten, 2);
 		this.#format = new Int32Array(memory, offset + layout.frames + layout.frames_format_version, 1);
 		this.#slots = [0, 1, 2].map(i => new Uint8Array(memory, offset + slots + i * slotStride, slotSize));
@@ -83,6 +89,11 @@ export class Swap {
 			throw failure('EACCES', `the window is a ${produces ? 'consumer' : 'producer'}'s`);
 	}
 
+	#refuse(bytes) {
+		checkInteger(bytes, 'bytes');
+		throw failure('EMSGSIZE', `a frame of ${bytes} bytes does not fit into a slot of ${this.#slots[0].length}`, RangeError);
+	}
+
 	#check(word, slot) {
 		if (!valid(word) || slot !== this.#slot)
 			throw failure('EPROTO', 'somebody else has swapped, or spoilt the state word: make a new Swap');
@@ -93,11 +104,17 @@ export class Swap {
 		this.#checkRole(true);
 		const frames = this.#frames, desc = this.#slot * DESC;
 		Atomics.store(frames, desc + GENERATION, frames[desc + GENERATION] | 1);
+		// Odd before the first byte of the frame. On arm64 a store by Atomics is ordered
+		// after what is before it alone, a load before what is after it.
+		Atomics.load(frames, desc + GENERATION);
 		return this.#slots[this.#slot];
 	}
 
 	publish(bytes, timestamp = 0) {
 		this.#checkRole(true);
+		if (!(Number.isInteger(bytes) && bytes >= 0 && bytes <= this.#slots[this.#slot].length))
+			this.#refuse(bytes);
+		const time = timestamp === 0 ? 0n : toU64(timestamp, 'timestamp');
 		const frames = this.#frames, desc = this.#slot * DESC;
 		this.#seq = this.#seq + 1 | 0;
 		if (this.#seq === 0)
@@ -107,13 +124,13 @@ export class Swap {
 		frames[desc + SEQ + 1] = this.#seqHigh;
 		frames[desc + BYTES] = bytes;
 		frames[desc + BYTES + 1] = 0;		// no memory here has 4 GiB
-		frames[desc + TIMESTAMP] = timestamp;
-		frames[desc + TIMESTAMP + 1] = timestamp === 0 ? 0 : timestamp / HIGH;
+		this.#times[(desc + TIMESTAMP) / 2] = time;
 		frames[desc + COOKIE] = frames[desc + COOKIE + 1] = 0;
 		frames[desc + FORMAT] = this.#format[0];
-		frames[desc + GENERATION] = (frames[desc + GENERATION] | 1) + 1;
-		// All of that before the exchange, which releases it. The word is guessed, not
-		// loaded; a guess comes from a word that was checked, by a valid step.
+		// All of that before it is even: who copies a frame without a swap looks at this alone.
+		Atomics.store(frames, desc + GENERATION, (frames[desc + GENERATION] | 1) + 1);
+		// The exchange releases it, too. The word is guessed, not loaded; a guess comes
+		// from a word that was checked, by a valid step.
 		let old = this.#guess;
 		for (let tries = 0; tries < TRIES; tries++) {
 			const left = publishWord(old), found = Atomics.compareExchange(this.word, 0, old, left);

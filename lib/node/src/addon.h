@@ -27,6 +27,7 @@ struct record {
 	uint32_t generation;
 	uint32_t format;
 	uint32_t flags;
+	uint32_t swapped;	/* 1: by a window, so what was in hand is not; JavaScript clears it */
 	uint8_t user[TRIBUF_USER_BYTES];
 };
 
@@ -70,6 +71,7 @@ struct env {
 	napi_ref dispatch;		/* dispatch(id, bits, error) */
 	napi_async_context context;
 	struct sleeper *sleeper;	/* NULL: no shm channel was waited on yet */
+	const char *why;		/* a wait failed, if not by libtribuf, which explains itself */
 	napi_async_cleanup_hook_handle cleanup;
 	unsigned int handles;		/* of libuv, not closed yet */
 	bool ending;
@@ -89,8 +91,8 @@ bool get_bytes(napi_env napi, napi_value value, const char *what, unsigned char 
 	       size_t *bytes);
 napi_value number(napi_env napi, double value);
 napi_value big(napi_env napi, uint64_t value);
-napi_value error_of(napi_env napi, int err);	/* of libtribuf, just now */
-napi_value fail(napi_env napi, int err);	/* throws it; NULL */
+napi_value error_of(napi_env napi, int err, const char *why);
+napi_value fail(napi_env napi, int err);	/* throws libtribuf's, of just now; NULL */
 napi_value fail_with(napi_env napi, const char *code, const char *message);
 void set(napi_env napi, napi_value object, const char *name, napi_value value);
 
@@ -123,6 +125,7 @@ napi_value js_detach(napi_env napi, napi_callback_info info);
 void unmount_all(struct channel *c);
 
 /* wait.c */
+int cannot_wait(struct env *env, int err, const char *why);
 napi_value js_on_events(napi_env napi, napi_callback_info info);
 napi_value js_wait(napi_env napi, napi_callback_info info);
 napi_value js_arm(napi_env napi, napi_callback_info info);
@@ -132,7 +135,7 @@ void stop_waiting(struct channel *c);
 void handle_closed(struct env *env);
 
 /* sleeper.c */
-int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value);
+int sleep_for(struct channel *c);
 void sleeper_remove(struct channel *c);
 void sleeper_stop(struct sleeper *s);
 void sleeper_end(struct env *env);

@@ -38,9 +38,12 @@ static void describe(struct channel *c, const struct tribuf_frame *frame)
 /* Has JavaScript or WebAssembly swapped in the handle's place? */
 static int catch_up(struct channel *c)
 {
-	int err = c->windows ? tribuf_resume(c->t) : 0;
+	bool swaps = c->role == TRIBUF_PRODUCER || c->role == TRIBUF_CONSUMER;
+	int swapped = c->windows && swaps ? tribuf_resume(c->t) : 0;
 
-	return err < 0 ? err : 0;
+	if (swapped > 0)
+		c->record->swapped = 1;
+	return swapped < 0 ? swapped : 0;
 }
 
 /* acquire(channel): 1: a frame, which the record describes; 0: none */
@@ -212,7 +215,9 @@ napi_value js_deref(napi_env napi, napi_callback_info info)
 	    !get_reference(napi, args.v + 1, &reference) ||
 	    !get_size(napi, args.v[3], "bytes", &bytes))
 		return NULL;
-	err = tribuf_deref(c->t, reference, (size_t)bytes, &pointer);
+	err = catch_up(c);
+	if (!err)
+		err = tribuf_deref(c->t, reference, (size_t)bytes, &pointer);
 	if (err)
 		return fail(napi, err);
 	c->record->slot = (uint32_t)c->t->slot;

@@ -9,7 +9,7 @@
  * the memory, so that V8 cannot free it earlier.
  *
  * That the memory is one of WebAssembly, shared and unable to grow (which would
- * change the pages' protection), cannot be seen from here: memory.js sees to it.
+ * change the pages' protection), cannot be seen from here: JavaScript sees to it.
  */
 #include "addon.h"
 

@@ -7,7 +7,8 @@
  * thread looks, and if need be adds the channel again.
  *
  * The kernel sleeps on 128 futexes at a time. If there are more, or the kernel is
- * older than 5.16, the rest are looked at every few milliseconds.
+ * older than 5.16, or a seccomp policy forbids it, the rest are looked at every few
+ * milliseconds.
  */
 #define _GNU_SOURCE		/* syscall() */
 #include "addon.h"
@@ -108,21 +109,32 @@ static struct timespec after(int64_t ns)
 	return t;
 }
 
+/* 1: its time was over; 0: there was an event; -1: it was no sleep, nor will the next be. */
+static int sleep_ended(long result)
+{
+	if (result >= 0 || errno == EAGAIN || errno == EINTR)
+		return 0;
+	return errno == ETIMEDOUT ? 1 : -1;
+}
+
 /* True: the time was over. */
 static bool doze(const struct waiter *waiters, unsigned int n, bool all)
 {
+	static const struct timespec rest = { .tv_nsec = REST };
 	struct timespec until = after(all ? LONGEST : REST);
+	int ended = sleep_ended(syscall(SYS_futex_waitv, waiters, n, 0, n > 1 ? &until : NULL,
+					CLOCK_MONOTONIC));
 
-	if (syscall(SYS_futex_waitv, waiters, n, 0, n > 1 ? &until : NULL, CLOCK_MONOTONIC) >= 0)
-		return false;
-	if (errno == ETIMEDOUT)
-		return true;
-	if (errno != ENOSYS)
-		return false;
-	until = after(REST);
-	syscall(FUTEX_TIME64, waiters[0].address, FUTEX_WAIT_BITSET_PRIVATE, waiters[0].value,
-		n > 1 ? &until : NULL, NULL, FUTEX_BITSET_MATCH_ANY);
-	return true;
+	if (ended < 0) {
+		until = after(REST);
+		ended = sleep_ended(syscall(FUTEX_TIME64, waiters[0].address,
+					    FUTEX_WAIT_BITSET_PRIVATE, waiters[0].value,
+					    n > 1 ? &until : NULL, NULL,
+					    FUTEX_BITSET_MATCH_ANY));
+	}
+	if (ended < 0)
+		nanosleep(&rest, NULL);
+	return ended != 0;
 }
 
 /* Under the lock, so that no page goes away while its word is read. */
@@ -182,26 +194,18 @@ static struct channel *take_fired(struct sleeper *s)
 	return found;
 }
 
-static void look_at(struct channel *c)
-{
-	uint32_t *futex, value;
-	int bits = tribuf_arm(c->t, c->events, &futex, &value);
-
-	if (!bits)
-		bits = sleeper_add(c, futex, value);
-	if (bits)
-		report(c, bits);
-}
-
 static void on_async(uv_async_t *async)
 {
 	struct sleeper *s = (struct sleeper *)async;
 	struct env *env = s->env;
 	struct channel *c;
+	int bits;
 
-	while (!env->ending && (c = take_fired(s)))
-		if (c->events)
-			look_at(c);
+	while (!env->ending && (c = take_fired(s))) {
+		bits = c->events ? sleep_for(c) : 0;
+		if (bits)
+			report(c, bits);
+	}
 }
 
 static int start_thread(struct sleeper *s)
@@ -232,25 +236,30 @@ static void sleeper_closed(uv_handle_t *handle)
 	handle_closed(env);
 }
 
-static struct sleeper *make_sleeper(struct env *env)
+/* 0, or an error. */
+static int make_sleeper(struct env *env)
 {
 	struct sleeper *s = calloc(1, sizeof(*s));
+	int err;
 
 	if (!s)
-		return NULL;
+		return cannot_wait(env, -ENOMEM, "out of memory");
 	s->env = env;
 	pthread_mutex_init(&s->lock, NULL);
-	if (uv_async_init(env->loop, &s->async, on_async)) {
+	err = uv_async_init(env->loop, &s->async, on_async);
+	if (err) {
 		free(s);
-		return NULL;
+		return cannot_wait(env, err, "Node's loop cannot be woken by a helper thread");
 	}
 	env->handles++;
 	uv_unref((uv_handle_t *)&s->async);
-	if (start_thread(s)) {
+	err = start_thread(s);
+	if (err) {
 		uv_close((uv_handle_t *)&s->async, sleeper_closed);
-		return NULL;
+		return cannot_wait(env, -err, "the helper thread that sleeps for shm channels could not be started: allow more threads (ulimit -u)");
 	}
-	return s;
+	env->sleeper = s;
+	return 0;
 }
 
 static bool make_room(struct sleeper *s)
@@ -270,18 +279,19 @@ static bool make_room(struct sleeper *s)
 	return true;
 }
 
-/* 0, or -ENOMEM. The loop lives as long as somebody sleeps. */
-int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value)
+/* 0, or an error. The loop lives as long as somebody sleeps. */
+static int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value)
 {
 	struct env *env = c->env;
-	struct sleeper *s = env->sleeper;
+	struct sleeper *s;
 	bool added;
+	int err;
 
 	sleeper_remove(c);
-	if (!s)
-		s = env->sleeper = make_sleeper(env);
-	if (!s)
-		return -ENOMEM;
+	err = env->sleeper ? 0 : make_sleeper(env);
+	if (err)
+		return err;
+	s = env->sleeper;
 	pthread_mutex_lock(&s->lock);
 	added = make_room(s);
 	if (added) {
@@ -293,11 +303,20 @@ int sleeper_add(struct channel *c, uint32_t *futex, uint32_t value)
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (!added)
-		return -ENOMEM;
+		return cannot_wait(env, -ENOMEM, "out of memory");
 	if (!s->waiting++)
 		uv_ref((uv_handle_t *)&s->async);
 	tell(s);
 	return 0;
+}
+
+/* What of c->events holds now, or an error; 0: nothing does, the helper sleeps for it. */
+int sleep_for(struct channel *c)
+{
+	uint32_t *futex, value;
+	int bits = tribuf_arm(c->t, c->events, &futex, &value);
+
+	return bits ? bits : sleeper_add(c, futex, value);
 }
 
 void sleeper_remove(struct channel *c)

@@ -34,12 +34,12 @@ static napi_value text(napi_env napi, const char *string)
 	return value;
 }
 
-napi_value error_of(napi_env napi, int err)
+napi_value error_of(napi_env napi, int err, const char *why)
 {
 	napi_value error = NULL;
 	char message[600];
 
-	snprintf(message, sizeof(message), "%s: %s", code_of(err), tribuf_explain());
+	snprintf(message, sizeof(message), "%s: %s", code_of(err), why);
 	napi_create_error(napi, text(napi, code_of(err)), text(napi, message), &error);
 	set(napi, error, "errno", number(napi, err));
 	return error;
@@ -47,7 +47,7 @@ napi_value error_of(napi_env napi, int err)
 
 napi_value fail(napi_env napi, int err)
 {
-	napi_throw(napi, error_of(napi, err));
+	napi_throw(napi, error_of(napi, err, tribuf_explain()));
 	return NULL;
 }
 
@@ -109,38 +109,19 @@ bool get_size(napi_env napi, napi_value value, const char *what, uint64_t *resul
 	return true;
 }
 
-static size_t element_size(napi_typedarray_type type)
-{
-	switch (type) {
-	case napi_int16_array: case napi_uint16_array:
-		return 2;
-	case napi_int32_array: case napi_uint32_array: case napi_float32_array:
-		return 4;
-	case napi_float64_array: case napi_bigint64_array: case napi_biguint64_array:
-		return 8;
-	default:
-		return 1;
-	}
-}
-
-/* Of a typed array or DataView, over shared memory too. */
+/* Of a Uint8Array, over shared memory too: JavaScript makes one of whatever it is given. */
 bool get_bytes(napi_env napi, napi_value value, const char *what, unsigned char **data,
 	       size_t *bytes)
 {
-	napi_typedarray_type type = napi_uint8_array;
-	bool is_array = false, is_view = false;
+	napi_typedarray_type type = napi_int8_array;
+	bool is_array = false;
 	void *start = NULL;
-	napi_status status = napi_invalid_arg;
 
 	napi_is_typedarray(napi, value, &is_array);
-	napi_is_dataview(napi, value, &is_view);
-	if (is_array)
-		status = napi_get_typedarray_info(napi, value, &type, bytes, &start, NULL, NULL);
-	else if (is_view)
-		status = napi_get_dataview_info(napi, value, bytes, &start, NULL, NULL);
-	if (status != napi_ok)
-		return wrong(napi, what, "a typed array or DataView");
-	*bytes *= element_size(type);
+	if (!is_array ||
+	    napi_get_typedarray_info(napi, value, &type, bytes, &start, NULL, NULL) != napi_ok ||
+	    type != napi_uint8_array)
+		return wrong(napi, what, "a Uint8Array");
 	*data = start;
 	if (!start)
 		*bytes = 0;

@@ -41,6 +41,21 @@ napi_value js_on_events(napi_env napi, napi_callback_info info)
 	return NULL;
 }
 
+/* For "return cannot_wait(...)": an error that libtribuf knows nothing of. */
+int cannot_wait(struct env *env, int err, const char *why)
+{
+	env->why = why;
+	return err;
+}
+
+static napi_value wait_error(struct env *env, int err)
+{
+	const char *why = env->why ? env->why : tribuf_explain();
+
+	env->why = NULL;
+	return error_of(env->napi, err, why);
+}
+
 /* Nothing is to be done about what goes wrong here: the environment is ending. */
 static void call_dispatch(struct env *env, uint32_t id, int bits)
 {
@@ -54,7 +69,7 @@ static void call_dispatch(struct env *env, uint32_t id, int bits)
 	argv[1] = number(napi, bits);
 	napi_get_undefined(napi, &argv[2]);
 	if (bits < 0)
-		argv[2] = error_of(napi, bits);
+		argv[2] = wait_error(env, bits);
 	if (napi_make_callback(napi, env->context, global, dispatch, 3, argv, NULL) ==
 	    napi_pending_exception &&
 	    napi_get_and_clear_last_exception(napi, &error) == napi_ok)
@@ -129,20 +144,32 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 		report(c, bits);
 }
 
-static struct poll *make_poll(struct channel *c)
+/* 0, or an error. */
+static int make_poll(struct channel *c)
 {
 	struct poll *p = calloc(1, sizeof(*p));
+	int err;
 
-	if (p && uv_poll_init(c->env->loop, &p->handle, tribuf_fd(c->t))) {
+	if (!p)
+		return cannot_wait(c->env, -ENOMEM, "out of memory");
+	err = uv_poll_init(c->env->loop, &p->handle, tribuf_fd(c->t));
+	if (err) {
 		free(p);
-		p = NULL;
+		return cannot_wait(c->env, err, "Node's loop cannot poll the channel's descriptor");
 	}
-	if (p) {
-		p->env = c->env;
-		p->c = c;
-		c->env->handles++;
-	}
-	return p;
+	p->env = c->env;
+	p->c = c;
+	c->poll = p;
+	c->env->handles++;
+	return 0;
+}
+
+/* Have the loop report what happens. 0, or an error. */
+static int poll_for(struct channel *c)
+{
+	int err = c->poll ? 0 : make_poll(c);
+
+	return err ? err : adjust_poll(c);
 }
 
 static void poll_closed(uv_handle_t *handle)
@@ -156,30 +183,27 @@ static void poll_closed(uv_handle_t *handle)
 
 /* ---- both ---- */
 
+/* Nobody waits any more. */
+static void disarm(struct channel *c)
+{
+	c->events = 0;
+	sleeper_remove(c);
+	if (c->poll)
+		adjust_poll(c);
+}
+
 /* What of @events holds now; 0: nothing does, report() will be called. */
 static int arm(struct channel *c, unsigned int events)
 {
-	uint32_t *futex, value;
 	int bits = tribuf_wait(c->t, events, 0);
 
-	if (bits)
-		return bits;
-	if (tribuf_fd(c->t) < 0) {
-		bits = tribuf_arm(c->t, events, &futex, &value);
-		if (!bits)
-			bits = sleeper_add(c, futex, value);
-		if (!bits)
-			c->events = events;
-		return bits;
+	if (!bits) {
+		c->events = events;
+		bits = tribuf_fd(c->t) < 0 ? sleep_for(c) : poll_for(c);
 	}
-	if (!c->poll)
-		c->poll = make_poll(c);
-	if (!c->poll)
-		return -ENOMEM;
-	c->events = events;
-	bits = adjust_poll(c);
-	if (bits)
-		c->events = 0;
+	/* Who was armed before is told of these bits, too: nobody would disarm that. */
+	if (bits && c->events)
+		disarm(c);
 	return bits;
 }
 
@@ -195,7 +219,10 @@ napi_value js_arm(napi_env napi, napi_callback_info info)
 	    !get_u32(napi, args.v[1], "events", &events))
 		return NULL;
 	bits = arm(c, events);
-	return bits < 0 ? fail(napi, bits) : number(napi, bits);
+	if (bits >= 0)
+		return number(napi, bits);
+	napi_throw(napi, wait_error(args.env, bits));
+	return NULL;
 }
 
 /* disarm(channel): nobody waits any more */
@@ -206,10 +233,7 @@ napi_value js_disarm(napi_env napi, napi_callback_info info)
 
 	if (!get_args(napi, info, &args) || !(c = channel_of(&args)))
 		return NULL;
-	c->events = 0;
-	if (c->poll)
-		adjust_poll(c);
-	sleeper_remove(c);
+	disarm(c);
 	return NULL;
 }
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 // Every function of the package: what it promises, and each way in which it refuses.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import test from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { Channel, Frame, GEOMETRY, PEER_BACK, PEER_GONE, READY, open } from '../index.js';
-import { channelName, device, pair, peer, run, sleep } from './common.js';
+import { channelName, device, folder, pair, peer, run, sleep } from './common.js';
 
+const once = device && 'once is enough: on shm';
 const error = (code, text) => caught => caught.code === code && caught.message.startsWith(`${code}: `) && (!text || text.test(caught.message));
 
 test('a frame arrives as it was published', t => {
@@ -89,7 +93,8 @@ test('copy fills what it is given', t => {
 	assert.equal(frame.copy(into).length, 8);
 	assert.equal(Buffer.from(into).toString(), '12345678\0\0');
 	assert.throws(() => frame.copy(new Uint8Array(7)), error('EMSGSIZE', /8 bytes/));
-	assert.throws(() => frame.copy(5), error('EINVAL'));
+	for (const bad of [5, 'long enough', null])
+		assert.throws(() => frame.copy(bad), error('EINVAL'));
 });
 
 test('references are two numbers that tell when they are stale', t => {
@@ -117,6 +122,18 @@ test('references are two numbers that tell when they are stale', t => {
 	assert.throws(() => consumer.copy({ index: 511, generation: 2 }, new Uint8Array(9)), error('EINVAL'));
 	for (const bad of [undefined, null, 5, {}, { index: -1, generation: 0 }, { index: 1.5, generation: 0 }, { index: 0, generation: 2 ** 32 }])
 		assert.throws(() => consumer.deref(bad, 1), error('EINVAL'));
+});
+
+test('copies fill all bytes of whatever they are given', t => {
+	const { producer, consumer } = pair(t);
+	const bytes = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
+	producer.publish(bytes);
+	const reference = consumer.acquire().ref();
+	for (const Kind of [Int8Array, Uint8ClampedArray, Uint16Array, Float32Array, Float64Array, BigInt64Array, DataView, globalThis.Float16Array]) {
+		const into = Kind && new Kind(new ArrayBuffer(16));
+		if (into)
+			assert.deepEqual(new Uint8Array(consumer.copy(reference, into).buffer), bytes, Kind.name);
+	}
 });
 
 test('an observer looks on and has frames of its own', t => {
@@ -253,6 +270,38 @@ test('waits are given up by timeout and signal, alone', async t => {
 	assert.equal(await kept, READY);
 });
 
+test('a timeout may be longer than a timer', async t => {
+	const { producer, consumer } = pair(t);
+	const timer = globalThis.setTimeout, asked = [];
+	t.after(() => { globalThis.setTimeout = timer; });
+	globalThis.setTimeout = (call, ms) => {
+		asked.push(ms);
+		return timer(call, ms > 1000 ? 1 : ms);
+	};
+	assert.equal(await consumer.wait(READY, { timeout: 2 ** 32 + 7 }), 0);
+	assert.deepEqual(asked, [2 ** 31 - 1, 2 ** 31 - 1, 9]);
+	globalThis.setTimeout = timer;
+	const wait = consumer.wait(READY, { timeout: 2 ** 31 });
+	producer.publish('x');
+	assert.equal(await wait, READY);
+});
+
+// Limits are not for root: then by a user who is nobody.
+const limited = process.getuid() ? {} : { uid: 65534, gid: 65534 };
+const noLimits = once || spawnSync('sh', ['-c', 'command -v prlimit && test -r "$0"', fileURLToPath(new URL('../index.js', import.meta.url))], limited).status !== 0 &&
+	'no prlimit, or nobody may read this folder';
+
+test('a wait that cannot be says why, not what failed before', { skip: noLimits }, () => {
+	const { stdout, stderr } = run(`import { spawnSync } from 'node:child_process';
+		import { open } from TRIBUF;
+		const c = open('${channelName()}', { role: 'consumer', slotSize: 64 });
+		try { c.setFormat('x'); } catch {}
+		spawnSync('prlimit', ['--pid', process.pid, '--nproc=1:1']);
+		await c.wait().catch(error => console.log(error.code, error.errno, error.message));
+		c.close();`, { timeout: 20000, ...limited });
+	assert.match(stdout, /^EAGAIN -11 EAGAIN: .*thread/, stderr);
+});
+
 test('waitSync blocks until something happens', async t => {
 	const { name, consumer } = pair(t, 4096);
 	assert.equal(consumer.waitSync(READY, 0), 0);
@@ -317,6 +366,26 @@ test('for await follows the next producer, ends by signal, break and close', asy
 	assert.equal(consumer.closed, true);
 });
 
+test('for await ends though another wait was told that the producer left', async t => {
+	const told = [c => c.wait(PEER_GONE), c => c.waitSync(PEER_GONE), c => c.waitNanoseconds(PEER_GONE, -1n)];
+	for (const tell of told) {
+		const { name, producer, consumer } = pair(t);
+		producer.publish('1');
+		producer.close();
+		assert.equal(await tell(consumer), PEER_GONE);
+		const seqs = [];
+		for await (const frame of consumer.frames({ signal: AbortSignal.timeout(5000) }))
+			seqs.push(frame.seq);
+		const successor = open(name, { role: 'producer' });
+		t.after(() => successor.close());
+		setTimeout(() => successor.publish('2'), 20);
+		for await (const frame of consumer.frames({ signal: AbortSignal.timeout(5000) }))
+			if (seqs.push(frame.seq))
+				break;
+		assert.deepEqual(seqs, [1, 2], 'it goes on for the next producer');
+	}
+});
+
 test('frames without end leave the loop its turns', async t => {
 	const { producer, consumer } = pair(t);
 	let turns = 0, frames = 0;
@@ -366,6 +435,41 @@ test('a replaced channel says so', async t => {
 
 test('without the module, its name says what to do', { skip: device && 'the module is loaded here' }, () => {
 	assert.throws(() => open('no-module', { role: 'producer', slotSize: 8 }), error('ENODEV', /shm:NAME/));
+});
+
+test('the addon is found by what this processor is called elsewhere', { skip: once }, t => {
+	const top = mkdtempSync(`${tmpdir()}/tribuf-addon-`), addon = `${folder}../tribuf.node`;
+	t.after(() => rmSync(top, { recursive: true }));
+	mkdirSync(`${top}/lib/node`, { recursive: true });
+	writeFileSync(`${top}/lib/node/package.json`, '{ "type": "module" }');
+	copyFileSync(new URL('../native.js', import.meta.url), `${top}/lib/node/native.js`);
+	const triplets = { x64: 'x86_64-linux-gnu', ia32: 'i386-linux-gnu', arm64: 'aarch64-linux-gnu', arm: 'arm-linux-gnueabihf',
+		ppc64: 'powerpc64le-linux-gnu', loong64: 'loongarch64-linux-gnu', riscv64: 'riscv64-linux-gnu', s390x: 's390x-linux-gnu' };
+	const { stdout, stderr } = run(`import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
+		for (const [arch, triplet] of Object.entries(${JSON.stringify(triplets)})) {
+			mkdirSync(\`${top}/build/\${triplet}/node\`, { recursive: true });
+			symlinkSync('${addon}', \`${top}/build/\${triplet}/node/tribuf.node\`);
+			Object.defineProperty(process, 'arch', { value: arch });
+			await import(\`${top}/lib/node/native.js?\${arch}\`).then(() => console.log(arch), error => console.error(arch, error.message));
+			rmSync('${top}/build', { recursive: true });
+		}`);
+	assert.deepEqual([stdout.trim().split('\n'), stderr], [Object.keys(triplets), '']);
+});
+
+const noNpm = once || spawnSync('npm', ['--version']).status !== 0 && 'no npm';
+
+test('npm install writes no lock file, and a package is without .npmrc', { skip: noNpm }, t => {
+	const top = mkdtempSync(`${tmpdir()}/tribuf-npm-`), files = ['.npmrc', 'index.js', 'package.json'];
+	t.after(() => rmSync(top, { recursive: true }));
+	mkdirSync(`${top}/package`);
+	for (const file of files)
+		copyFileSync(new URL(`../${file}`, import.meta.url), `${top}/package/${file}`);
+	const npm = (...args) => spawnSync('npm', [...args, '--ignore-scripts', '--offline', '--cache', `${top}/cache`], { cwd: `${top}/package`, encoding: 'utf8' });
+	const { status, stderr } = npm('install');
+	assert.equal(status, 0, stderr);
+	assert.deepEqual(readdirSync(`${top}/package`).sort(), files);
+	const [{ files: packed }] = JSON.parse(npm('pack', '--dry-run', '--json').stdout);
+	assert.deepEqual(packed.map(({ path }) => path).sort(), files.slice(1));
 });
 
 test('the package exports its interface and nothing else', async () => {

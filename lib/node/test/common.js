@@ -78,11 +78,11 @@ export async function peerWith(descriptors, ...args) {
 	return { child, done: rest };
 }
 
-// A script of its own process: { status, signal, stdout, stderr }.
-export function run(source, { args = [], ...options } = {}) {
-	return spawnSync(process.execPath, ['--expose-gc', ...args, '--input-type=module', '-e',
-		source.replaceAll('TRIBUF', JSON.stringify(new URL('../index.js', import.meta.url).href))],
-	{ encoding: 'utf8', timeout: 60000, ...options });
+// A script of its own process, by a program if given: { status, signal, stdout, stderr }.
+export function run(source, { by = [], args = [], ...options } = {}) {
+	const [program, ...rest] = [...by, process.execPath, '--expose-gc', ...args, '--input-type=module', '-e',
+		source.replaceAll('TRIBUF', JSON.stringify(new URL('../index.js', import.meta.url).href))];
+	return spawnSync(program, rest, { encoding: 'utf8', timeout: 60000, ...options });
 }
 
 const STEP = 16;		// words, as in peer.c

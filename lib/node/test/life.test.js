@@ -8,7 +8,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import test from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { PEER_GONE, READY, open } from '../index.js';
-import { WINDOW, channelName, device, file, fixedMemory, here, pair, run, scaled, sleep, workerUrl } from './common.js';
+import { WINDOW, channelName, device, file, fixedMemory, folder, here, pair, removeLeftover, run, scaled, sleep, workerUrl } from './common.js';
 
 const WORKERS = scaled(12);
 const CHANNELS = Math.min(1000, scaled(200));
@@ -178,6 +178,21 @@ test('an open channel alone does not keep the process, a wait does', () => {
 	assert.deepEqual([ended.status, ended.stdout], [0, 'ended\n']);
 });
 
+// What a first wait armed, others must not leave: there is nobody to disarm it.
+test('nor does a wait that is over by another\'s doing', t => {
+	for (const over of ['p.publish("x"); await c.wait();',
+		'const other = new AbortController(); c.wait(1, { signal: other.signal }).catch(() => {}); p.publish("x"); other.abort();']) {
+		const name = channelName();
+		removeLeftover(t, name);
+		const { status, stdout, stderr } = run(`import { open } from TRIBUF;
+			const p = globalThis.p = open('${name}', { role: 'producer', slotSize: 64 }), c = globalThis.c = open('${name}');
+			const wait = c.wait();
+			${over}
+			console.log(await wait, c.acquire().seq);`, { timeout: 20000 });
+		assert.deepEqual([status, stdout, stderr], [0, '1 1\n', ''], over);
+	}
+});
+
 test('kill -9 of this side frees its roles', async t => {
 	for (let i = 0; i < Math.max(3, scaled(3)); i++) {
 		const name = channelName();
@@ -232,6 +247,25 @@ test('waiting burns no CPU', async t => {
 	assert(waiting.cpu <= without.cpu + (device ? 5000 : 20000));
 	controller.abort();
 	await assert.rejects(loop, { name: 'AbortError' });
+});
+
+test('nor where a policy forbids to sleep on several futexes', { skip: device && 'its waits are on a descriptor' }, () => {
+	const { status, stdout, stderr } = run(`import { open } from TRIBUF;
+		const p = open('${channelName()}', { role: 'producer', slotSize: 64 }), c = open(p.name);
+		const wait = c.wait();
+		setTimeout(() => {
+			const before = process.cpuUsage();
+			setTimeout(() => {
+				const { user, system } = process.cpuUsage(before);
+				console.log(user + system);
+				p.publish('x');
+			}, 1000);
+		}, 100);
+		await wait;
+		c.close();
+		p.close();`, { by: [`${folder}peer`, 'forbidden'] });
+	assert.deepEqual([status, stderr], [0, '']);
+	assert(Number(stdout) < 100000, `${stdout} us of CPU in a second`);
 });
 
 test(`${CHANNELS} channels in one process, all waited on`, async t => {

@@ -9,9 +9,14 @@
 #define EXPORT(name) __attribute__((export_name(name)))
 #else
 #include <tribuf.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 #define EXPORT(name)
@@ -318,9 +323,28 @@ static int run_tick(char **argv)
 	return 0;
 }
 
+/* A program that may not sleep on several futexes: so are containers with an old policy. */
+static int run_forbidden(char **argv)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 449 /* futex_waitv */, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog policy = { .len = 4, .filter = code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &policy))
+		perror("seccomp");
+	else
+		execv(argv[2], argv + 2);
+	return 1;
+}
+
 /*
  * peer produce NAME LAST BYTES [SLOT [paced]] | consume NAME LAST |
- * echo NAME ANSWER LAST | tick NAME N; prints "open" once
+ * echo NAME ANSWER LAST | tick NAME N | forbidden PROGRAM ARGUMENT...; prints "open" once
  * it is attached, the consumer its tally at the end.
  */
 int main(int argc, char **argv)
@@ -333,6 +357,8 @@ int main(int argc, char **argv)
 		return run_echo(argv);
 	if (argc >= 4 && !strcmp(argv[1], "tick"))
 		return run_tick(argv);
+	if (argc >= 3 && !strcmp(argv[1], "forbidden"))
+		return run_forbidden(argv);
 	fprintf(stderr, "usage: peer produce NAME LAST BYTES [SLOT [paced]] | consume NAME LAST\n");
 	return 2;
 }

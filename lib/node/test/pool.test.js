@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
-import { Pool, open } from '../index.js';
+import { Pool, layout, open } from '../index.js';
 import { channelName, module, noWasm, sleep, whole } from './common.js';
 
 function pool(t, options) {
@@ -35,6 +35,43 @@ test('workers at full speed are heard in turn, and can be ended', { skip: noWasm
 	await workers.close();
 	await assert.rejects(workers.next(), { code: 'EBADF' });
 	assert.throws(() => open(`${workers.channel(0).name}`, { pending: false }), { code: 'ENOENT' });
+});
+
+test('everybody who asks for the next frame is woken', { skip: noWasm, timeout: 20000 }, async t => {
+	const workers = pool(t, { size: 2 }), asked = Array.from({ length: 8 }, () => workers.next());
+	for (const { frame } of await Promise.all(asked))
+		assert(frame.seq > 0);
+	const controller = new AbortController();
+	const quiet = pool(t, { size: 1, run: 'trap', restart: false });
+	const waiting = [quiet.next(), quiet.next({ signal: controller.signal }), quiet.next()];
+	controller.abort();
+	await assert.rejects(waiting[1], { name: 'AbortError' });
+	quiet.close();
+	for (const one of [waiting[0], waiting[2]])
+		await assert.rejects(one, { code: 'EBADF' });
+});
+
+test('an error of one channel is told once, and ends no other', { skip: noWasm, timeout: 20000 }, async t => {
+	const workers = pool(t, { size: 2, run: 'trap', restart: false }), { name } = workers.channel(0);
+	await once(workers, 'end');
+	await once(workers, 'end');
+	const [bad, good] = [0, 1].map(index => open(workers.channel(index).name, { role: 'producer' }));
+	t.after(() => { bad.close(); good.close(); });
+	// A length that no slot has: that frame is lost, not those after it.
+	const view = bad.begin(), slot = view.slot;
+	view.publish(1);
+	new BigUint64Array(bad.memory, layout.frames + slot * layout.desc + layout.desc_bytes, 1)[0] = 1n << 40n;
+	await assert.rejects(workers.next(), { code: 'EPROTO' });
+	bad.publish('x');
+	assert.equal((await workers.next()).worker, 0);
+	// For good: the name is another channel's.
+	const replacing = open(name, { role: 'producer', slotSize: 4096, replace: true });
+	t.after(() => replacing.close());
+	await assert.rejects(workers.next(), { code: 'ESTALE' });
+	for (const data of ['x', 'y']) {
+		good.publish(data);
+		assert.equal((await workers.next()).worker, 1);
+	}
 });
 
 test('a worker that dies is started again, and goes on', { skip: noWasm }, async t => {
