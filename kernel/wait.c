@@ -155,10 +155,15 @@ static int tribuf_read_sleep(struct tribuf_handle *handle)
 	return err;
 }
 
+/* So often read() looks again at once where there seems to be a frame, and is none. */
+#define TRIBUF_READ_TRIES	8
+
 static int tribuf_read_frame(struct tribuf_handle *handle, struct tribuf_acquired *frame,
 			     bool nowait)
 {
-	for (;;) {
+	unsigned int tries;
+
+	for (tries = 0;; tries++) {
 		/* Looked at first: a producer may publish and then leave. */
 		bool gone = tribuf_peer_gone(handle);
 		int err = tribuf_take(handle, frame);
@@ -174,6 +179,9 @@ static int tribuf_read_frame(struct tribuf_handle *handle, struct tribuf_acquire
 		err = tribuf_read_sleep(handle);
 		if (err)
 			return err;
+		/* An observer was outrun again and again, or its producer means harm. */
+		if (tries >= TRIBUF_READ_TRIES)
+			schedule_timeout_interruptible(1);
 		cond_resched();
 	}
 }

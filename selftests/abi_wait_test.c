@@ -444,6 +444,34 @@ TEST_F(wait, read_is_interrupted_by_a_signal)
 	EXPECT_LE(0, acquire(&self->c));
 }
 
+static long cpu_ms(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return used.tv_sec * 1000 + used.tv_nsec / 1000000;
+}
+
+/* One that its producer says is being written, for ever. */
+TEST_F(wait, read_of_an_observer_does_not_spin_on_what_it_cannot_have)
+{
+	pid_t child;
+
+	publish_pattern(&self->p);
+	self->p.frames->desc[tribuf_word_newest(word_of(&self->p))].generation |= 1;
+	child = in_child({
+		struct sigaction action = { .sa_handler = count_signal };
+		struct tribuf_acquired frame;
+
+		sigaction(SIGUSR1, &action, NULL);
+		child_gets(-EINTR, negative_errno(read(self->o.fd, &frame, sizeof(frame))));
+		child_must(cpu_ms() < 350);
+	});
+	sleep_ms(500);
+	kill(child, SIGUSR1);
+	EXPECT_EQ(0, ended(child));
+}
+
 TEST_F(wait, read_goes_on_after_a_signal_with_sa_restart)
 {
 	pid_t child = read_under_signals(self->c.fd, SA_RESTART, sizeof(struct tribuf_acquired));
