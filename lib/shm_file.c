@@ -164,7 +164,7 @@ static int plan_geometry(const struct tribuf_options *o, struct tribuf_geometry 
 /* Give a channel without geometry the one that @o asks for. */
 static int set_geometry(struct handle *h, const struct tribuf_options *o)
 {
-	uint64_t pages = TRIBUF_META_PAGES * page_size(), bytes;
+	uint64_t pages = TRIBUF_META_PAGES * page_size(), bytes = 0;
 	struct tribuf_geometry *g = h->shm->geometry, planned;
 	int err = plan_geometry(o, &planned, &bytes);
 
@@ -213,7 +213,7 @@ static int initialise(struct handle *h, const struct tribuf_options *o)
 static int check_room(const struct tribuf_options *o)
 {
 	struct tribuf_geometry planned;
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	int err = plan_geometry(o, &planned, &bytes), fd;
 
 	if (err)
@@ -232,7 +232,9 @@ static int replace(struct handle *h, const struct tribuf_options *o)
 	struct stat st;
 	int err;
 
-	if (fstat(h->fd, &st) || (st.st_uid != geteuid() && geteuid()))
+	if (fstat(h->fd, &st))
+		return fail(errno, "cannot stat %s: %s", h->shm->path, strerror(errno));
+	if (st.st_uid != geteuid() && geteuid())
 		return fail(EPERM, "channel '%s' belongs to user %u: only that one or root can replace it",
 			    h->shm->name, st.st_uid);
 	err = check_room(o);

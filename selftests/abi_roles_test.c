@@ -65,7 +65,7 @@ TEST_F(role, ends_with_its_process)
 /* An heir of the descriptor keeps a role that is not OWNED, and only that. */
 TEST_F(role, and_a_forked_heir)
 {
-	int ready[2], fd;
+	int ready[2], survives[2], fd;
 	pid_t owner, heir = 0;
 	bool owned = variant->flags & TRIBUF_OWNED;
 
@@ -77,8 +77,10 @@ TEST_F(role, and_a_forked_heir)
 
 		fd = join(self->name, variant->role, variant->flags, 0);
 		child_must(fd >= 0);
+		child_gets(0, pipe(survives));
 		heir = in_child({
 			prctl(PR_SET_PDEATHSIG, 0);
+			close(survives[1]);
 			alarm(30);
 			child_must(eventually(10000, getppid() != parent));
 			/* The file table of the owner may go after it was reparented. */
@@ -90,6 +92,8 @@ TEST_F(role, and_a_forked_heir)
 			child_must(write(ready[1], &byte, 1) == 1);
 			pause();
 		});
+		close(survives[1]);
+		(void)!read(survives[0], &byte, 1);	/* not before it would be killed with us */
 		child_must(write(ready[1], &heir, sizeof(heir)) == sizeof(heir));
 		_exit(0);
 	});
