@@ -639,6 +639,13 @@ helper bool frame_holds(const struct peer *p, int slot)
 		0;							\
 	}))
 
+/* One that takes several times as long for everything: with kmemleak, or KCSAN. */
+helper bool debug_kernel(void)
+{
+	return !access("/sys/kernel/debug/kmemleak", F_OK) ||
+	       !access("/sys/kernel/debug/kcsan", F_OK);
+}
+
 /* Run on this CPU, if there is such a one: two peers that share one take turns. */
 helper void pin_to_cpu(int cpu)
 {

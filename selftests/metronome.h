@@ -19,10 +19,7 @@
 /* What watches each access and each lock makes everything ten times as slow. */
 helper uint64_t call_limit(void)
 {
-	bool debug_kernel = !access("/sys/kernel/debug/kmemleak", F_OK) ||
-			    !access("/sys/kernel/debug/kcsan", F_OK);
-
-	return debug_kernel ? 10 * CALL_LIMIT : CALL_LIMIT;
+	return debug_kernel() ? 10 * CALL_LIMIT : CALL_LIMIT;
 }
 
 struct metronome {
