@@ -408,11 +408,14 @@ TEST_F_TIMEOUT(everyone, sleeps_and_none_is_forgotten, 600)
 
 static void publish_large(unsigned long count)
 {
+	struct tribuf_info_args info;
 	struct tribuf_frame frame;
 	struct tribuf *p;
 	uint64_t next;
 
 	child_gets(0, open_as(&p, test_name(), TRIBUF_PRODUCER, TRIBUF_CREATE, LARGE));
+	/* On a busy machine it comes when all would be over. */
+	child_must(eventually(LONG, !tribuf_info(p, &info) && info.observers));
 	next = now();
 	for (unsigned long i = 0; i < count; i++, next += NS_PER_S / HERTZ) {
 		while (now() < next)
