@@ -143,7 +143,8 @@ TEST_F_TIMEOUT(spin, never_on_one_processor, 120)
 	struct counts counts;
 	bool good = false;
 
-	self->period = 20000;
+	/* Short enough to spin for, long enough to be asleep before it is over. */
+	self->period = 60000;
 	self->sleep = true;
 	pin_to_cpu(0);
 	for (int attempt = 0; attempt < 5 && !good; attempt++) {
