@@ -144,7 +144,7 @@ TEST_F_TIMEOUT(spin, never_on_one_processor, 120)
 	bool good = false;
 
 	/* Short enough to spin for, long enough to be asleep before it is over. */
-	self->period = 60000;
+	self->period = 40000;
 	self->sleep = true;
 	pin_to_cpu(0);
 	for (int attempt = 0; attempt < 5 && !good; attempt++) {
