@@ -15,7 +15,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -304,6 +303,14 @@ static void fill_rest(const struct handle *h, struct tribuf_info_args *info)
 	fill_claims(s, info);
 }
 
+/* Whoever calls has the META lock, and has it no more then. */
+static void fill_info(struct handle *h, struct tribuf_info_args *info)
+{
+	fill_state(h, info);
+	shm_unlock(h->fd);
+	fill_rest(h, info);
+}
+
 /* A wait does not wait for the META lock: what it does not learn now, it will. */
 static int shm_info(struct handle *h, struct tribuf_info_args *info, unsigned int flags)
 {
@@ -313,7 +320,7 @@ static int shm_info(struct handle *h, struct tribuf_info_args *info, unsigned in
 	info->size = sizeof(*info);
 	info->flags = flags;
 	if (flags & TRIBUF_INFO_PEEK) {
-		err = shm_lock(h->fd);
+		err = shm_lock(h->fd, SHM_PATIENCE);
 		if (err)
 			return err;
 	} else if (!shm_trylock(h->fd)) {
@@ -322,9 +329,7 @@ static int shm_info(struct handle *h, struct tribuf_info_args *info, unsigned in
 		info->consumer_epoch = h->news.consumer_epoch;
 		return 0;
 	}
-	fill_state(h, info);
-	shm_unlock(h->fd);
-	fill_rest(h, info);
+	fill_info(h, info);
 	return 0;
 }
 
@@ -408,7 +413,7 @@ static void leave(struct handle *h)
 	struct shm *s = h->shm;
 	struct stat st;
 
-	if (shm_lock(h->fd))
+	if (shm_lock(h->fd, SHM_PATIENCE))
 		return;		/* a leftover: the next to open finds it */
 	__atomic_and_fetch(&s->geometry->state,
 			   h->role == TRIBUF_PRODUCER ? ~TRIBUF_STATE_PRODUCER :
@@ -452,20 +457,11 @@ static int shm_fd(const struct handle *h)
 
 static bool fill_entry(struct handle *h, struct tribuf_list_entry *entry)
 {
-	struct tribuf_info_args info;
-	int64_t deadline = now() + LIST_PATIENCE;
+	struct tribuf_info_args info = { 0 };
 
-	if (check_layout(h->shm->geometry))
+	if (check_layout(h->shm->geometry) || shm_lock(h->fd, LIST_PATIENCE))
 		return false;
-	while (!shm_trylock(h->fd)) {
-		if (now() > deadline)
-			return false;
-		sched_yield();
-	}
-	memset(&info, 0, sizeof(info));
-	fill_state(h, &info);
-	shm_unlock(h->fd);
-	fill_rest(h, &info);
+	fill_info(h, &info);
 	memset(entry, 0, sizeof(*entry));
 	entry->channel = info.channel;
 	memcpy(entry->name, info.name, sizeof(entry->name));
@@ -521,10 +517,9 @@ static int shm_list(int (*each)(const struct tribuf_list_entry *channel, void *c
 		return fail(errno, "cannot list " SHM_DIRECTORY ": %s", strerror(errno));
 	while (!result && (file = readdir(folder))) {
 		name = file->d_name + strlen(SHM_FILE);
-		if (strncmp(file->d_name, SHM_FILE, strlen(SHM_FILE)) ||
-		    strlen(name) >= TRIBUF_NAME_SIZE)
+		if (strncmp(file->d_name, SHM_FILE, strlen(SHM_FILE)) || check_name(name))
 			continue;
-		if (!check_name(name) && look_into(name, &entry))
+		if (look_into(name, &entry))
 			result = each(&entry, context);
 	}
 	closedir(folder);

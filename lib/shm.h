@@ -59,7 +59,8 @@ struct shm {
 };
 
 /* shm_lock.c */
-int shm_lock(int fd);			/* -EBUSY, explained, after a few seconds */
+#define SHM_PATIENCE	5000000000ll	/* ns; META is held for microseconds */
+int shm_lock(int fd, int64_t patience);	/* -EBUSY, explained, after that */
 bool shm_trylock(int fd);
 void shm_unlock(int fd);
 int shm_take(int fd, uint32_t role);	/* its byte, or -EBUSY, not explained */

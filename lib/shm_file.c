@@ -436,7 +436,7 @@ static int try_attach(struct handle *h, const struct tribuf_options *o)
 
 	if (err)
 		return err;
-	err = shm_lock(h->fd);
+	err = shm_lock(h->fd, SHM_PATIENCE);
 	if (err)
 		return err;
 	err = check_file(h, o);

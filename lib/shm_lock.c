@@ -11,8 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-#define LOCK_PATIENCE	5000000000ll	/* ns; it is held for microseconds */
-
 static int set_lock(int fd, short type, int byte)
 {
 	struct flock lock = {
@@ -51,10 +49,10 @@ bool shm_trylock(int fd)
 	return !set_lock(fd, F_WRLCK, SHM_META);
 }
 
-int shm_lock(int fd)
+int shm_lock(int fd, int64_t patience)
 {
 	struct timespec pause = { .tv_nsec = 20000 };
-	int64_t deadline = now() + LOCK_PATIENCE;
+	int64_t deadline = now() + patience;
 
 	while (!shm_trylock(fd)) {
 		if (now() > deadline)

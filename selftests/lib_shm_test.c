@@ -153,7 +153,7 @@ TEST_F(shm, a_strangers_locks_hang_nobody)
 	close(fd);
 }
 
-static int has_no_blank(const struct tribuf_list_entry *channel, void *context)
+static int has_blank(const struct tribuf_list_entry *channel, void *context)
 {
 	return strchr((const char *)channel->name, '\033') || strchr((const char *)channel->name, ' ');
 }
@@ -165,7 +165,7 @@ TEST_F(shm, names_that_are_none_are_not_listed)
 	ASSERT_EQ(0, produce(self, 0));
 	snprintf(other, sizeof(other), "%s\033[7m b", self->path);
 	ASSERT_EQ(0, link(self->path, other));
-	EXPECT_EQ(0, tribuf_list(TRIBUF_BACKEND_SHM, has_no_blank, NULL));
+	EXPECT_EQ(0, tribuf_list(TRIBUF_BACKEND_SHM, has_blank, NULL));
 	unlink(other);
 	EXPECT_EQ(1, tribuf_list(TRIBUF_BACKEND_SHM, is_mine, NULL));
 }
