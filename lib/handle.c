@@ -26,7 +26,7 @@ size_t page_size(void)
 
 bool forked(const struct handle *h)
 {
-	return h->pid != getpid();
+	return h->process != this_process();
 }
 
 int forked_handle(void)
@@ -374,7 +374,7 @@ static struct handle *create(const struct backend *backend, const struct tribuf_
 		return NULL;
 	memset(h, 0, sizeof(*h));
 	h->backend = backend;
-	h->pid = getpid();
+	h->process = this_process();
 	h->fd = -1;
 	h->role = o->role;
 	h->owned = o->flags & TRIBUF_OWNED;

@@ -41,7 +41,7 @@ struct spin {
 
 struct handle {
 	const struct backend *backend;
-	pid_t pid;			/* mappings are not inherited by fork() */
+	uint32_t process;		/* this_process(): mappings are not inherited by fork() */
 	int fd;
 	uint32_t role;
 	uint32_t no_word;		/* what t.word points to unless it is the shared one */
@@ -126,6 +126,9 @@ const char *role_name(uint32_t role);
 int other_slot_size(const char *name, uint64_t has, uint64_t wanted);
 int role_taken(const char *name, uint32_t role, int32_t pid);
 int no_channel(const char *name);
+
+/* process.c */
+uint32_t this_process(void);
 
 /* handle.c */
 size_t page_size(void);

@@ -17,7 +17,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /*
  * In a set that never sleeps, because some channel is always ready, the others
@@ -88,7 +87,7 @@ int tribuf_set_create(struct tribuf_set **created, unsigned int flags)
 	set = calloc(1, sizeof(*set));
 	if (!set)
 		return fail(ENOMEM, "out of memory");
-	set->pid = getpid();
+	set->process = this_process();
 	set->epoll = -1;
 	if (!(flags & TRIBUF_SET_EPOLL)) {
 		set->sleeper = &uring_sleeper;
@@ -130,7 +129,7 @@ static int check_add(const struct tribuf_set *set, struct tribuf *handle, unsign
 		return mask;
 	if (handle_of(handle)->member)
 		return fail(EEXIST, "the handle is in a set already: remove it there first");
-	return set->pid == getpid() ? 0 : forked_set();
+	return set->process == this_process() ? 0 : forked_set();
 }
 
 int tribuf_set_add(struct tribuf_set *set, struct tribuf *handle, unsigned int events, void *data)
@@ -173,7 +172,7 @@ void leave_set(struct handle *h)
 		unlink_awake(m);
 	set->members--;
 	/* After a fork, the set that the kernel knows is the parent's. */
-	if (set->pid == getpid() && set->sleeper->remove(set, m))
+	if (set->process == this_process() && set->sleeper->remove(set, m))
 		m->handle = NULL;
 	else
 		free_member(m);
@@ -183,7 +182,7 @@ int tribuf_set_remove(struct tribuf_set *set, struct tribuf *handle)
 {
 	struct handle *h = handle_of(handle);
 
-	if (set->pid != getpid())
+	if (set->process != this_process())
 		return forked_set();
 	if (!h->member || h->member->set != set)
 		return no_member();
@@ -247,7 +246,7 @@ static int sleep_all(struct tribuf_set *set, int64_t deadline)
 
 static int check_set_wait(const struct tribuf_set *set, int max, int64_t timeout)
 {
-	if (set->pid != getpid())
+	if (set->process != this_process())
 		return forked_set();
 	if (max < 1)
 		return fail(EINVAL, "room for %d ready channels: give room for at least 1", max);

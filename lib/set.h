@@ -52,7 +52,7 @@ struct tribuf_set {
 	const struct sleeper *sleeper;
 	struct uring *uring;
 	int epoll;
-	pid_t pid;
+	uint32_t process;
 	size_t members;
 	size_t awake_count;
 	struct member *first, *last;	/* awake, looked at in this order */

@@ -386,12 +386,12 @@ static void announce(struct handle *h)
 	struct tribuf_geometry *g = h->shm->geometry;
 
 	if (h->role == TRIBUF_PRODUCER) {
-		h->shm->control->producer_pid = h->pid;
+		h->shm->control->producer_pid = getpid();
 		g->producer_epoch++;
 		__atomic_or_fetch(&g->state, TRIBUF_STATE_PRODUCER | TRIBUF_STATE_HAD_PRODUCER,
 				  __ATOMIC_RELEASE);
 	} else if (h->role == TRIBUF_CONSUMER) {
-		h->shm->control->consumer_pid = h->pid;
+		h->shm->control->consumer_pid = getpid();
 		g->consumer_epoch++;
 		__atomic_or_fetch(&g->state, TRIBUF_STATE_CONSUMER | TRIBUF_STATE_HAD_CONSUMER,
 				  __ATOMIC_RELEASE);

@@ -1211,6 +1211,30 @@ TEST_F(lib, forked_child_has_no_part_in_the_channel)
 	EXPECT_FALSE(channel_is_gone(self->name));
 }
 
+/* And the child's child likewise. */
+TEST_F(lib, forked_child_has_handles_of_its_own)
+{
+	struct tribuf_info_args info;
+	struct tribuf *o;
+
+	EXPECT_CHILD({
+		pid_t grandchild;
+
+		child_gets(0, open_as(&o, self->name, TRIBUF_OBSERVER, 0, 0));
+		child_gets(0, tribuf_info(o, &info));
+		grandchild = fork();
+		if (!grandchild) {
+			child_gets(-ESTALE, tribuf_info(self->p, &info));
+			child_gets(-ESTALE, tribuf_info(o, &info));
+			_exit(0);
+		}
+		child_must(ended(grandchild) == 0);
+		child_gets(0, tribuf_info(o, &info));
+		tribuf_close(o);
+	});
+	EXPECT_EQ(0, tribuf_info(self->p, &info));
+}
+
 TEST_F(lib, forked_child_has_no_mapping)
 {
 	if (!dontfork_works())
