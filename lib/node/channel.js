@@ -367,15 +367,17 @@ export class Channel {
 
 	async *frames(options = {}) {
 		const { signal, follow = false } = checkWaitOptions(options, ['signal', 'follow']);
-		let ended = false, turn = performance.now();
+		let ended = false, turn = 0;	// of the loop: when it began, by its first frame
 		while (!this.closed) {
 			signal?.throwIfAborted();
 			const frame = this.acquire();
 			if (frame) {
 				yield frame;
-				if (performance.now() - turn > YIELD) {
+				const now = performance.now();
+				turn ||= now;
+				if (now - turn > YIELD) {
 					await new Promise(setImmediate);
-					turn = performance.now();
+					turn = 0;
 				}
 				continue;
 			}
@@ -391,7 +393,7 @@ export class Channel {
 					return;
 				throw error;
 			}
-			turn = performance.now();
+			turn = 0;
 		}
 	}
 

@@ -169,9 +169,10 @@ async function swap() {
 	print('swap_to_handwritten', ours / hand);
 }
 
-// From another process to the line after "await".
+// From another process to the line after "await"; often enough that most are of
+// compiled code on both sides.
 async function waiting() {
-	const TICKS = 1000, name = channelName();
+	const TICKS = 5000, name = channelName();
 	const times = { eventfd: [], channel: [] };
 	const now = () => process.hrtime.bigint();
 	let resolve;
