@@ -17,13 +17,19 @@
 static uint32_t *current;	/* the page; MAP_FAILED: there is none to be had */
 static uint32_t newest;		/* the last number that this process or an ancestor took */
 
+/* Emulators that take all advice, and follow none, take this too. */
+static bool advice_is_taken(void *page)
+{
+	return madvise(page, page_size(), -1) && !madvise(page, page_size(), MADV_WIPEONFORK);
+}
+
 /* Once and for all, for a number from elsewhere would look like another process. */
 static uint32_t *make_page(void)
 {
 	uint32_t *page = mmap(NULL, page_size(), PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *first = NULL;
 
-	if (page != MAP_FAILED && madvise(page, page_size(), MADV_WIPEONFORK)) {
+	if (page != MAP_FAILED && !advice_is_taken(page)) {
 		munmap(page, page_size());
 		page = MAP_FAILED;
 	}
