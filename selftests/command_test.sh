@@ -742,8 +742,9 @@ test_duration() {
 test_duration_ends_every_wait() {
 	local sub
 	mkfifo "$dir/in"
+	expect 0 limit "$TRIBUF" pub "$ch" "$dir/in" --duration 0.3	# for who writes
 	sleep 60 >"$dir/in" &
-	expect 0 limit "$TRIBUF" pub "$ch" "$dir/in" --duration 0.3	# for input
+	expect 0 limit "$TRIBUF" pub "$ch" "$dir/in" --duration 0.3	# for what is written
 	expect 0 limit "$TRIBUF" pub "$ch" --pattern --paced --duration 0.3	# for a consumer
 	expect 0 limit "$TRIBUF" pub "$ch" --pattern --paced --count 1 --duration 0.3
 	expect 0 limit "$TRIBUF" pub "$ch" --pattern --rate 0.01 --duration 0.3 --stats="$dir/pub.json" --json
@@ -1030,6 +1031,13 @@ test_unload_says_who_uses_it() {
 	until_true non_empty "$dir/line"
 	expect 6 "$TRIBUF" unload
 	says "process $! (tribuf)"
+	kill $!
+	wait $!
+	mkfifo "$dir/fifo"
+	{ exec 3<>/dev/tribuf; printf 'a\033[31m b' >/proc/$BASHPID/comm; read -r _ <>"$dir/fifo"; } &
+	until_true grep -q 'a.\[31m b' /proc/$!/comm
+	expect 6 "$TRIBUF" unload
+	grep -qF "process $! (a\\033[31m\\ b)" "$dir/err" || fail "$(cat -v "$dir/err")"
 	kill $!
 	wait $!
 }

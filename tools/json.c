@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-/* Just enough to write JSON. Names and comments may hold any byte. */
+/*
+ * Just enough to write JSON, and names for a terminal. Files in shared memory and
+ * processes may be called anything, what a terminal obeys too.
+ */
 #include <inttypes.h>
 #include "tool.h"
 
@@ -35,6 +38,22 @@ int printable(const char *string)
 	if (at[0] >= 0x20 && at[0] < 0x7f)
 		return 1;
 	return is_control(at) ? 0 : sequence(at);
+}
+
+void escape(const char *name, char *text)
+{
+	int length;
+
+	for (; *name; name += length ? length : 1) {
+		length = printable(name);
+		if (*name == ' ' || *name == '\\')
+			text += sprintf(text, "\\%c", *name);
+		else if (length)
+			text += sprintf(text, "%.*s", length, name);
+		else
+			text += sprintf(text, "\\%03o", (unsigned char)*name);
+	}
+	*text = '\0';
 }
 
 static void text(FILE *out, const char *string)

@@ -44,23 +44,6 @@ static void entry_name(const struct listing *listing, const struct tribuf_list_e
 	snprintf(name, size, "%s%.*s", prefix, TRIBUF_NAME_SIZE, own);
 }
 
-/* As ls -b: a file in shared memory may be called anything, what a terminal obeys too. */
-static void escape(const char *name, char *text)
-{
-	int length;
-
-	for (; *name; name += length ? length : 1) {
-		length = printable(name);
-		if (*name == ' ' || *name == '\\')
-			text += sprintf(text, "\\%c", *name);
-		else if (length)
-			text += sprintf(text, "%.*s", length, name);
-		else
-			text += sprintf(text, "\\%03o", (unsigned char)*name);
-	}
-	*text = '\0';
-}
-
 static const char *peer(uint32_t present, int32_t pid, char text[static 16])
 {
 	if (!present)

@@ -110,13 +110,14 @@ static bool has_mapped(int pid)
 	return found;
 }
 
-static void process_name(int pid, char *name, size_t size)
+#define COMM_SIZE	64	/* of threads of the kernel, which are longer than others */
+
+static void process_name(int pid, char name[static 4 * COMM_SIZE])
 {
-	char path[64];
+	char path[64], comm[COMM_SIZE];
 
 	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-	if (!read_line(path, name, size))
-		snprintf(name, size, "?");
+	escape(read_line(path, comm, sizeof(comm)) ? comm : "?", name);
 }
 
 /* How many processes use the device, as far as we may see; @each may end it. */
@@ -125,7 +126,7 @@ int device_users(bool (*each)(int pid, const char *name, void *context), void *c
 	struct dirent *entry;
 	bool more = true;
 	int pid, count = 0;
-	char name[32];
+	char name[4 * COMM_SIZE];
 	dev_t number;
 	DIR *proc;
 
@@ -137,7 +138,7 @@ int device_users(bool (*each)(int pid, const char *name, void *context), void *c
 		if (!pid || (!has_open(pid, number) && !has_mapped(pid)))
 			continue;
 		count++;
-		process_name(pid, name, sizeof(name));
+		process_name(pid, name);
 		more = each(pid, name, context);
 	}
 	closedir(proc);

@@ -194,7 +194,8 @@ static int open_input(struct pub *p)
 {
 	if (!p->file || p->pattern)
 		return EXIT_OK;
-	p->fd = open(p->file, O_RDONLY | O_CLOEXEC);
+	/* The writer of a FIFO is waited for as input is: to the end of --duration. */
+	p->fd = open(p->file, O_RDONLY | O_CLOEXEC | (p->duration ? O_NONBLOCK : 0));
 	if (p->fd < 0) {
 		complain("cannot read %s: %m", p->file);
 		return EXIT_FAILED;

@@ -98,6 +98,9 @@ void json_boolean(struct json *json, const char *key, bool value);
 /* How many bytes the character at @string has; 0: it is a control character, or no UTF-8. */
 int printable(const char *string);
 
+/* As ls -b, into @text: at most four bytes for each of @name, and the end. */
+void escape(const char *name, char *text);
+
 /* report.c: the progress line and the closing table */
 enum unit { UNIT_FRAMES, UNIT_BYTES, UNIT_SECONDS, UNIT_NANOSECONDS, UNIT_RATIO, UNIT_COUNT };
 
