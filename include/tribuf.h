@@ -421,7 +421,8 @@ int tribuf_resume(struct tribuf *handle);
 /*
  * tribuf_list - call @each for every channel that the caller may see on a
  * backend, until it returns non-zero, which is then returned. Errors: -ENODEV
- * (the module is not loaded), -ENOTSUP (no such backend).
+ * (the module is not loaded), -ENOTSUP (no such backend), -EMFILE, -ENFILE,
+ * -ENOMEM.
  */
 #define TRIBUF_BACKEND_DEVICE	0
 #define TRIBUF_BACKEND_SHM	1

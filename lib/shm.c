@@ -479,21 +479,26 @@ static bool fill_entry(struct handle *h, struct tribuf_list_entry *entry)
 }
 
 /*
- * Look into the file of channel @name, as nobody; false: it is none, or not ours. By a
- * copy of its pages, since the file may be anybody's, and become shorter.
+ * Look into the file of channel @name, as nobody: 1; 0: it is none, or not ours; or an
+ * error. By a copy of its pages, since the file may be anybody's, and become shorter.
  */
-static bool look_into(const char *name, struct tribuf_list_entry *entry)
+static int look_into(const char *name, struct tribuf_list_entry *entry)
 {
 	size_t bytes = TRIBUF_META_PAGES * page_size();
 	struct shm s = { .lock = 0 };
 	struct handle h = { .shm = &s, .fd = -1 };
 	void *pages = malloc(bytes);
 	struct stat st;
-	bool found = false;
+	int found = 0;
 
+	if (!pages)
+		return fail(ENOMEM, "out of memory");
 	shm_path(&s, name);
 	h.fd = open(s.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (pages && h.fd >= 0 && !fstat(h.fd, &st) && S_ISREG(st.st_mode) &&
+	if (h.fd < 0 && (errno == EMFILE || errno == ENFILE))
+		found = fail(errno, "no descriptor is left to look into %s with: raise the limit (ulimit -n), or close some",
+			     s.path);
+	if (h.fd >= 0 && !fstat(h.fd, &st) && S_ISREG(st.st_mode) &&
 	    pread(h.fd, pages, bytes, 0) == (ssize_t)bytes) {
 		shm_place(&s, pages);
 		found = fill_entry(&h, entry);
@@ -519,7 +524,8 @@ static int shm_list(int (*each)(const struct tribuf_list_entry *channel, void *c
 		name = file->d_name + strlen(SHM_FILE);
 		if (strncmp(file->d_name, SHM_FILE, strlen(SHM_FILE)) || check_name(name))
 			continue;
-		if (look_into(name, &entry))
+		result = look_into(name, &entry);
+		if (result > 0)
 			result = each(&entry, context);
 	}
 	closedir(folder);

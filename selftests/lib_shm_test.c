@@ -7,6 +7,7 @@
  */
 #include "lib.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -167,6 +168,22 @@ TEST_F(shm, names_that_are_none_are_not_listed)
 	ASSERT_EQ(0, link(self->path, other));
 	EXPECT_EQ(0, tribuf_list(TRIBUF_BACKEND_SHM, has_blank, NULL));
 	unlink(other);
+	EXPECT_EQ(1, tribuf_list(TRIBUF_BACKEND_SHM, is_mine, NULL));
+}
+
+/* The folder takes the last one: no list would look like no channels. */
+TEST_F(shm, list_tells_of_a_lack_of_descriptors)
+{
+	ASSERT_EQ(0, produce(self, 0));
+	EXPECT_CHILD({
+		int next = dup(0);
+		struct rlimit limit = { (rlim_t)next + 1, (rlim_t)next + 1 };
+
+		close(next);
+		child_must(!setrlimit(RLIMIT_NOFILE, &limit));
+		child_gets(-EMFILE, tribuf_list(TRIBUF_BACKEND_SHM, is_mine, NULL));
+		child_must(strstr(tribuf_explain(), "ulimit -n"));
+	});
 	EXPECT_EQ(1, tribuf_list(TRIBUF_BACKEND_SHM, is_mine, NULL));
 }
 
