@@ -230,17 +230,22 @@ async function second() {
 	return { cpu: user + system, sleeps: process.resourceUsage().voluntaryContextSwitches - voluntaryContextSwitches };
 }
 
+// V8 works in the background now and then; who waits by spinning has no quiet second.
+async function quietSecond() {
+	const seconds = [await second(), await second(), await second()];
+	return seconds.reduce((best, one) => one.cpu < best.cpu ? one : best);
+}
+
 test('waiting burns no CPU', async t => {
 	const { consumer } = pair(t);
 	const controller = new AbortController();
-	await second();
-	const without = await second();
+	const without = await quietSecond();
 	const loop = (async () => {
 		for await (const frame of consumer.frames({ signal: controller.signal }))
 			assert.fail(frame.seq);
 	})();
 	await sleep(100);
-	const waiting = await second();
+	const waiting = await quietSecond();
 	t.diagnostic(`a second without ${JSON.stringify(without)}, waiting ${JSON.stringify(waiting)}`);
 	// shm looks at the peer's lock ten times a second, and says so.
 	assert(waiting.sleeps <= without.sleeps + (device ? 5 : 60));
