@@ -33,9 +33,9 @@ static uint32_t *make_page(void)
 		munmap(page, page_size());
 		page = MAP_FAILED;
 	}
-	/* Nothing was stored in it that would have to be seen first. */
-	if (__atomic_compare_exchange_n(&current, &first, page, false, __ATOMIC_RELAXED,
-					__ATOMIC_RELAXED))
+	/* Release, for whoever finds it by the acquires: empty, and to be emptied by fork(). */
+	if (__atomic_compare_exchange_n(&current, &first, page, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE))
 		return page;
 	if (page != MAP_FAILED)
 		munmap(page, page_size());
@@ -44,7 +44,7 @@ static uint32_t *make_page(void)
 
 uint32_t this_process(void)
 {
-	uint32_t *page = __atomic_load_n(&current, __ATOMIC_RELAXED), number, none = 0;
+	uint32_t *page = __atomic_load_n(&current, __ATOMIC_ACQUIRE), number, none = 0;
 
 	if (!page)
 		page = make_page();
