@@ -1039,7 +1039,7 @@ test_unload_says_who_uses_it() {
 	expect 6 "$TRIBUF" unload
 	grep -qF "process $! (a\\033[31m\\ b)" "$dir/err" || fail "$(cat -v "$dir/err")"
 	kill $!
-	wait $!
+	ended $! 143
 }
 
 test_load_and_unload() {

@@ -177,9 +177,11 @@ TEST_F(shm, list_tells_of_a_lack_of_descriptors)
 	ASSERT_EQ(0, produce(self, 0));
 	EXPECT_CHILD({
 		int next = dup(0);
-		struct rlimit limit = { (rlim_t)next + 1, (rlim_t)next + 1 };
+		struct rlimit limit;
 
 		close(next);
+		child_must(!getrlimit(RLIMIT_NOFILE, &limit));
+		limit.rlim_cur = (rlim_t)next + 1;
 		child_must(!setrlimit(RLIMIT_NOFILE, &limit));
 		child_gets(-EMFILE, tribuf_list(TRIBUF_BACKEND_SHM, is_mine, NULL));
 		child_must(strstr(tribuf_explain(), "ulimit -n"));
