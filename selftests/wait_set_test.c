@@ -669,8 +669,7 @@ TEST_F_TIMEOUT(thousands, cost_what_those_do_that_are_ready, 900)
 	bool grows = true;
 	double ratio;
 
-	/* What a debug kernel does at each step takes longer the more there is of it. */
-	for (int attempt = 0; attempt < (debug_kernel() ? 1 : 5) && grows; attempt++) {
+	for (int attempt = 0; attempt < 5 && grows; attempt++) {
 		ASSERT_TRUE(gather(self, variant->flags, self->crowd / 4) &&
 			    wake_each(self, self->crowd / 4))
 			TH_LOG("%s", tribuf_explain());
@@ -690,7 +689,7 @@ TEST_F_TIMEOUT(thousands, cost_what_those_do_that_are_ready, 900)
 		keep_least(many, self->times);
 		grows = grows_with_the_square(few, many, self->crowd);
 	}
-	EXPECT_FALSE(grows && !debug_kernel());
+	EXPECT_FALSE(grows);
 }
 
 TEST_HARNESS_MAIN
