@@ -72,6 +72,11 @@ static int no_member(void)
 	return fail(ENOENT, "the channel is not in this set: tribuf_set_add() it first");
 }
 
+static bool inherited(const struct tribuf_set *set)
+{
+	return set->process != this_process();
+}
+
 static int forked_set(void)
 {
 	return fail(ESTALE, "the set belongs to the process that made it: make another after fork()");
@@ -129,7 +134,7 @@ static int check_add(const struct tribuf_set *set, struct tribuf *handle, unsign
 		return mask;
 	if (handle_of(handle)->member)
 		return fail(EEXIST, "the handle is in a set already: remove it there first");
-	return set->process == this_process() ? 0 : forked_set();
+	return inherited(set) ? forked_set() : 0;
 }
 
 int tribuf_set_add(struct tribuf_set *set, struct tribuf *handle, unsigned int events, void *data)
@@ -172,7 +177,7 @@ void leave_set(struct handle *h)
 		unlink_awake(m);
 	set->members--;
 	/* After a fork, the set that the kernel knows is the parent's. */
-	if (set->process == this_process() && set->sleeper->remove(set, m))
+	if (!inherited(set) && set->sleeper->remove(set, m))
 		m->handle = NULL;
 	else
 		free_member(m);
@@ -182,7 +187,7 @@ int tribuf_set_remove(struct tribuf_set *set, struct tribuf *handle)
 {
 	struct handle *h = handle_of(handle);
 
-	if (set->process != this_process())
+	if (inherited(set))
 		return forked_set();
 	if (!h->member || h->member->set != set)
 		return no_member();
@@ -246,7 +251,7 @@ static int sleep_all(struct tribuf_set *set, int64_t deadline)
 
 static int check_set_wait(const struct tribuf_set *set, int max, int64_t timeout)
 {
-	if (set->process != this_process())
+	if (inherited(set))
 		return forked_set();
 	if (max < 1)
 		return fail(EINVAL, "room for %d ready channels: give room for at least 1", max);
